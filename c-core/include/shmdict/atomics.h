@@ -1,0 +1,166 @@
+/*
+ * Every access to shared bytes goes through here: the memory order is in the wrapper's name.
+ *
+ * Orders. Words that other processes read are loaded with acquire and stored with release; there are no bare fences on
+ * these paths, because ThreadSanitizer cannot follow them. Words that only the lock owner touches use the same calls:
+ * on the machines that matter they cost nothing, and the lock's own edges are then not needed for their proof.
+ * `shmd_full_barrier` exists for the three store-then-load handshakes listed in doc/concurrency.md.
+ *
+ * Crash points. With SHMD_CRASH_POINTS every store to shared memory first calls shmd_crash_point(): a test counts
+ * them and kills the process at the n-th. As no module can store without these wrappers, none can be missed.
+ *
+ * This header and the platform files are the only places with compiler extensions.
+ */
+#ifndef SHMDICT_ATOMICS_H
+#define SHMDICT_ATOMICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define SHMD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SHMD_TSAN 1
+#endif
+#endif
+
+#define SHMD_LIKELY(x) __builtin_expect(!!(x), 1)
+#define SHMD_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define SHMD_PREFETCH(p) __builtin_prefetch(p)
+#define SHMD_NOINLINE __attribute__((noinline))
+#define SHMD_INLINE static inline __attribute__((always_inline))
+
+#if defined(SHMD_CRASH_POINTS)
+#ifdef __cplusplus
+extern "C" {
+#endif
+void shmd_crash_point(void); /* redo.c: counts, and kills the process at the chosen one */
+#ifdef __cplusplus
+}
+#endif
+#define SHMD_CRASH_POINT() shmd_crash_point()
+#else
+#define SHMD_CRASH_POINT() ((void)0)
+#endif
+
+/* ---- loads ---------------------------------------------------------------------------------------------------------- */
+
+SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SHMD_INLINE uint32_t shmd_load32_acquire(const uint32_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+
+/* ---- stores --------------------------------------------------------------------------------------------------------- */
+
+SHMD_INLINE void shmd_store_release(uint64_t* p, uint64_t v) {
+  SHMD_CRASH_POINT();
+  __atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+/* Store followed by a full barrier: one end of a store-then-load handshake. */
+SHMD_INLINE void shmd_store_seq(uint64_t* p, uint64_t v) {
+  SHMD_CRASH_POINT();
+  (void)__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+}
+SHMD_INLINE uint64_t shmd_exchange(uint64_t* p, uint64_t v) {
+  SHMD_CRASH_POINT();
+  return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+}
+SHMD_INLINE uint64_t shmd_fetch_add(uint64_t* p, uint64_t v) {
+  SHMD_CRASH_POINT();
+  return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
+SHMD_INLINE int shmd_cas(uint64_t* p, uint64_t* expected, uint64_t v) {
+  SHMD_CRASH_POINT();
+  return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+/* Process-local words (never in shared memory): no crash point. */
+SHMD_INLINE void shmd_local_store(uint64_t* p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+SHMD_INLINE void shmd_full_barrier(void) {
+#if defined(SHMD_TSAN)
+  static uint64_t word; /* an atomic operation that ThreadSanitizer understands */
+  (void)__atomic_fetch_add(&word, 0, __ATOMIC_SEQ_CST);
+#else
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------------------------------
+ * Copies of shared bytes that may be overwritten meanwhile. The reader validates afterwards and throws torn bytes away;
+ * each word is still an atomic access, so that no compiler may read it twice or invent values.
+ * On x86-64 (total store order) ordinary vector moves behind a compiler barrier have acquire and release strength;
+ * elsewhere, and under ThreadSanitizer, it is word by word. `from` and `to` in shared memory are 8-byte aligned. */
+
+#if defined(__x86_64__) && !defined(SHMD_TSAN)
+SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
+  __asm__ __volatile__("" ::: "memory");
+  memcpy(to, from, size);
+  __asm__ __volatile__("" ::: "memory");
+}
+SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
+  SHMD_CRASH_POINT();
+  __asm__ __volatile__("" ::: "memory");
+  memcpy(to, from, size);
+  __asm__ __volatile__("" ::: "memory");
+}
+SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t size) {
+  int equal;
+  __asm__ __volatile__("" ::: "memory");
+  equal = memcmp(shared, own, size) == 0;
+  __asm__ __volatile__("" ::: "memory");
+  return equal;
+}
+#else
+SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
+  unsigned char* out = (unsigned char*)to;
+  const uint64_t* in = (const uint64_t*)from;
+  for (; size >= 8; size -= 8, out += 8, ++in) {
+    const uint64_t w = __atomic_load_n(in, __ATOMIC_ACQUIRE);
+    memcpy(out, &w, 8);
+  }
+  if (size) {
+    const uint64_t w = __atomic_load_n(in, __ATOMIC_ACQUIRE);
+    memcpy(out, &w, size);
+  }
+}
+/* Stores whole words: the last one is padded with zero bytes (records are padded to 8). */
+SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
+  const unsigned char* in = (const unsigned char*)from;
+  uint64_t* out = (uint64_t*)to;
+  SHMD_CRASH_POINT();
+  for (; size >= 8; size -= 8, in += 8, ++out) {
+    uint64_t w;
+    memcpy(&w, in, 8);
+    __atomic_store_n(out, w, __ATOMIC_RELEASE);
+  }
+  if (size) {
+    uint64_t w = 0;
+    memcpy(&w, in, size);
+    __atomic_store_n(out, w, __ATOMIC_RELEASE);
+  }
+}
+SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t size) {
+  const unsigned char* b = (const unsigned char*)own;
+  const uint64_t* a = (const uint64_t*)shared;
+  for (; size >= 8; size -= 8, b += 8, ++a) {
+    uint64_t w;
+    memcpy(&w, b, 8);
+    if (__atomic_load_n(a, __ATOMIC_ACQUIRE) != w) return 0;
+  }
+  if (size) {
+    const uint64_t w = __atomic_load_n(a, __ATOMIC_ACQUIRE);
+    return memcmp(&w, b, size) == 0;
+  }
+  return 1;
+}
+#endif
+
+SHMD_INLINE void shmd_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+#endif

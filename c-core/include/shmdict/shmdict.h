@@ -1,0 +1,364 @@
+/*
+ * shmdict: a dictionary in shared memory for every thread of every process on a machine.
+ *
+ * Promises. Reads take no lock and store nothing. A write that returned is never lost; one that did not return is there
+ * whole or not at all. The death of a process or thread, at any instruction, blocks nobody: the next writer repairs and
+ * goes on. A dict and all dicts nested in it are one shared object. Bad input gets a named error.
+ *
+ * Caveats. A neighbour with write permission who truncates the object under its users (SIGBUS), and a cgroup memory
+ * limit (SIGKILL), cannot be turned into errors. Everything lives in memory: a reboot ends it.
+ *
+ * Conventions. Functions return int: 0 done, negative = error (SHMD_ERR_MAP), positive = outcome (SHMD_OUTCOME_MAP).
+ * After an error shmd_last_error() tells, for the calling thread, what happened, to which object, and what to do.
+ * Keys and values are bytes; sizes are in bytes; times are in nanoseconds.
+ *
+ * Thread safety. Every function may be called by any thread on one handle at the same time, but for shmd_close (the last
+ * call on a handle) and the functions of one shmd_snapshot, shmd_iter or shmd_view (one thread at a time each).
+ * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's.
+ * Signal handlers: calls that would write while the interrupted thread is inside a call get SHMD_ERR_BUSY.
+ */
+#ifndef SHMDICT_H
+#define SHMDICT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- results ---------------------------------------------------------------------------------------------------- */
+
+/* Errors: X(code, NAME, "message"). The same list gives the enum, shmd_error_name and shmd_error_message. */
+#define SHMD_ERR_MAP(X) \
+  X(-1, INVALID_ARGUMENT, "invalid argument") \
+  X(-2, INVALID_NAME, "invalid name: use 1 to 200 bytes of UTF-8 without '/' or NUL") \
+  X(-3, NAME_TOO_LONG, "name too long: at most 200 bytes") \
+  X(-4, NO_SUCH_DICT, "no dict of this name exists") \
+  X(-5, ALREADY_EXISTS, "a dict of this name exists already") \
+  X(-6, FOREIGN_OBJECT, "the shared object of this name was not made by shmdict") \
+  X(-7, INCOMPLETE_OBJECT, "the shared object is truncated or was never completed; unlink it") \
+  X(-8, LAYOUT_MISMATCH, "the object has another layout version; use the library that made it, or unlink it") \
+  X(-9, TYPE_MISMATCH, "the dict was made with other key or value types") \
+  X(-10, OPTION_MISMATCH, "the dict was made with another value of an option") \
+  X(-11, PERMISSION_DENIED, "permission denied") \
+  X(-12, OTHER_OWNER, "the object belongs to another user; allow it with SHMD_ALLOW_OTHER_OWNER") \
+  X(-13, NO_SPACE, "no space: the file system or max_size is full; erase keys or unlink dicts") \
+  X(-14, TOO_MANY_PROCESSES, "too many attached processes; raise max_processes at creation") \
+  X(-15, TOO_MANY_DICTS, "too many nested dicts for this max_size") \
+  X(-16, TOO_MANY_COLLISIONS, "too many keys with one hash value") \
+  X(-17, KEY_TOO_LONG, "key too long: at most 65535 bytes") \
+  X(-18, VALUE_TOO_LONG, "value too long: at most 2 GiB and half of max_size") \
+  X(-19, TRANSACTION_TOO_LARGE, "transaction too large; split it") \
+  X(-20, CLOSED, "the handle is closed") \
+  X(-21, REMOVED, "the nested dict was erased or replaced") \
+  X(-22, READ_ONLY, "the handle is read-only") \
+  X(-23, NOT_ATTACHED, "this process could not attach for writing") \
+  X(-24, BUSY, "busy: the data kept changing, or a call was interrupted by this one; try again") \
+  X(-25, WOULD_DEADLOCK, "waiting would deadlock: this process holds the lock through another copy of the library") \
+  X(-26, LOCK_TIMEOUT, "timed out waiting for the lock") \
+  X(-27, NOT_LOCKED, "the calling thread does not hold the lock") \
+  X(-28, CORRUPT, "the shared object is corrupt; run a check, restore a backup or unlink it") \
+  X(-29, SNAPSHOT_TOO_OLD, "the snapshot held more than max_pin_bytes and was revoked; take a new one") \
+  X(-30, IS_A_DICT, "the key holds a nested dict, not a value") \
+  X(-31, NOT_A_DICT, "the key holds a value, not a nested dict") \
+  X(-32, IN_TRANSACTION, "not allowed inside a transaction") \
+  X(-33, NO_TRANSACTION, "no transaction is open in the calling thread") \
+  X(-34, OUT_OF_MEMORY, "out of memory in this process") \
+  X(-35, UNSUPPORTED, "not supported on this system") \
+  X(-36, SYSTEM, "a system call failed") \
+  X(-37, ABORTED, "the callback asked to stop; nothing changed")
+
+/* Outcomes: positive, not failures. */
+#define SHMD_OUTCOME_MAP(X) \
+  X(1, NOT_FOUND, "not found") \
+  X(2, EXISTS, "the key exists already") \
+  X(3, RECOVERED, "done, and a dead owner's interrupted write was repaired first") \
+  X(4, TIMED_OUT, "timed out") \
+  X(5, TRUNCATED, "the buffer is too small; the full size was stored") \
+  X(6, END, "no more entries") \
+  X(7, CREATED, "done, and created by this call") \
+  X(8, KEPT, "left as it was")
+
+enum shmd_result {
+  SHMD_OK = 0,
+#define SHMD_X(code, name, text) SHMD_ERR_##name = code,
+  SHMD_ERR_MAP(SHMD_X)
+#undef SHMD_X
+#define SHMD_X(code, name, text) SHMD_##name = code,
+      SHMD_OUTCOME_MAP(SHMD_X)
+#undef SHMD_X
+};
+
+/* Details of the calling thread's last failed call. Strings live until the thread's next failing call. */
+typedef struct shmd_error_info {
+  int code;           /* enum shmd_result */
+  int system_error;   /* errno, or 0 */
+  int64_t pid;        /* who holds the lock, the pin or the slot that was in the way; 0 = nobody known */
+  int64_t thread;     /* system thread id of that holder, 0 = unknown */
+  uint64_t held_ns;   /* how long it has held, 0 = unknown */
+  uint64_t waited_ns; /* how long the caller waited */
+  char program[32];   /* the holder's program name */
+  char message[480];  /* one sentence: object, operation, what to do */
+} shmd_error_info;
+
+SHMD_API const char* shmd_error_name(int result);      /* "no_space"; "unknown" for unknown codes; never NULL */
+SHMD_API const char* shmd_error_message(int result);   /* the generic sentence of the map; never NULL */
+SHMD_API const shmd_error_info* shmd_last_error(void); /* never NULL; code 0 if nothing failed yet */
+
+/* ---- open, close, unlink ------------------------------------------------------------------------------------------ */
+
+typedef struct shmd_dict shmd_dict; /* a handle: local to the process, inherited by forked children */
+
+/* A dict of the tree. Ids are reused, generations never repeat for an id. {0, 0} is the root. A plain value; no cleanup. */
+typedef struct shmd_node {
+  uint32_t id;
+  uint32_t generation;
+} shmd_node;
+
+enum shmd_open_mode { SHMD_OPEN_OR_CREATE = 0, SHMD_CREATE_ONLY = 1, SHMD_OPEN_ONLY = 2 };
+
+/* When closing unlinks the name. Stored at creation (THIS_CLOSES is a property of the handle). */
+enum shmd_unlink_policy {
+  SHMD_UNLINK_LAST_CLOSES = 0,    /* when the last attached process closes its last handle (or exits normally) */
+  SHMD_UNLINK_CREATOR_CLOSES = 1, /* when the creating process closes */
+  SHMD_UNLINK_THIS_CLOSES = 2,    /* when this handle closes */
+  SHMD_UNLINK_NEVER = 3
+};
+
+enum shmd_open_flags {
+  SHMD_READ_ONLY = 1,        /* map PROT_READ; needs read permission only; takes no slot, no lock */
+  SHMD_ALLOW_OTHER_OWNER = 2 /* attach to an object that another user owns */
+};
+
+typedef struct shmd_options {
+  uint32_t struct_size;    /* set by shmd_options_init */
+  uint32_t layout_version; /* set by shmd_options_init: what the caller's headers were compiled with */
+  int mode;                /* enum shmd_open_mode */
+  int unlink;              /* enum shmd_unlink_policy */
+  uint32_t flags;          /* enum shmd_open_flags */
+  uint32_t permissions;    /* of a new object, default 0600 */
+  /* Only a creator's values count; an attacher takes what the object has. 0 = default. */
+  uint64_t max_size;      /* bytes reserved (sparse), default 64 GiB; at least 4 MiB */
+  uint64_t segment_size;  /* power of two, 64 KiB to 16 MiB, default 256 KiB */
+  uint64_t buffer_size;   /* bytes of history kept for followers, default 1 MiB */
+  uint64_t max_pin_bytes; /* a snapshot that holds back more is revoked; default: max_size */
+  uint32_t max_processes; /* default 256 */
+  uint32_t reserved;
+  uint64_t timeout;     /* ns: how long writes wait for the lock without an explicit timeout, default 10 s */
+  const char* key_type; /* NUL-terminated type names, compared at attach; NULL = not compared ("" stored) */
+  const char* value_type;
+  /* Called on the creator, before anybody else can see the object; a negative result undoes the creation. */
+  int (*init)(shmd_dict* d, void* context);
+  void* init_context;
+} shmd_options;
+
+SHMD_API void shmd_options_init(shmd_options* options);
+
+/*
+ * Opens the dict `name` (UTF-8, 1..200 bytes, no '/'), creating it as options->mode says. *out is set on success.
+ * Returns 0 (attached) or SHMD_CREATED. A process may open a name any number of times; its handles share one mapping.
+ * Errors: INVALID_NAME, NAME_TOO_LONG, NO_SUCH_DICT, ALREADY_EXISTS, FOREIGN_OBJECT, INCOMPLETE_OBJECT, LAYOUT_MISMATCH,
+ * TYPE_MISMATCH, PERMISSION_DENIED, OTHER_OWNER, NO_SPACE, TOO_MANY_PROCESSES, OUT_OF_MEMORY, SYSTEM.
+ */
+SHMD_API int shmd_open(const char* name, const shmd_options* options, shmd_dict** out);
+
+/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored. */
+SHMD_API int shmd_close(shmd_dict* d);
+
+/* Removes the name. Attached processes keep working on the nameless object. NO_SUCH_DICT if there is none.
+ * An object that is not shmdict's is refused (FOREIGN_OBJECT); a half-created one is removed. */
+SHMD_API int shmd_unlink(const char* name);
+
+/* The same for the object behind a handle: never removes a successor of the same name (NO_SUCH_DICT then). */
+SHMD_API int shmd_unlink_this(shmd_dict* d);
+
+SHMD_API const char* shmd_name(const shmd_dict* d); /* lives as long as the handle */
+
+static inline shmd_node shmd_root(void) {
+  shmd_node root = {0, 0};
+  return root;
+}
+
+/* ---- values --------------------------------------------------------------------------------------------------------
+ * Everywhere: REMOVED if `node` was erased or replaced, CORRUPT if the object makes no sense. Reads never wait. Writes
+ * wait for the lock up to options.timeout: LOCK_TIMEOUT (holder in shmd_last_error), WOULD_DEADLOCK, READ_ONLY,
+ * NOT_ATTACHED, NO_SPACE (nothing changed), BUSY (from a signal handler). In the thread that has a transaction open on
+ * the handle, reads and writes are part of it. */
+
+enum shmd_put_flags {
+  SHMD_INSERT_ONLY = 1, /* EXISTS if the key is there */
+  SHMD_REPLACE_ONLY = 2 /* NOT_FOUND if it is not */
+};
+
+/* Copies up to `capacity` bytes of the value to `buffer` and stores its full size in *size. 0; SHMD_TRUNCATED if it did
+ * not fit (the bytes copied are then unspecified); SHMD_NOT_FOUND. Errors: IS_A_DICT, BUSY (read-only handle, data kept
+ * changing). */
+SHMD_API int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, void* buffer, size_t capacity,
+                      size_t* size);
+
+/* 0 a value, SHMD_ERR_IS_A_DICT a nested dict, SHMD_NOT_FOUND. */
+SHMD_API int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t key_size);
+
+/* Stores a value; what was under the key before (a value or a subtree) is replaced. */
+SHMD_API int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value,
+                      size_t value_size, uint32_t flags);
+
+/* Removes a value or a whole subtree. SHMD_NOT_FOUND if there is none. */
+SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size);
+
+/*
+ * Read, modify, write as one step under the lock. `update` gets the present value (old == NULL: absent) and answers:
+ *   SHMD_OK store (*value, *value_size);  SHMD_KEPT leave it;  SHMD_NOT_FOUND erase it;  negative: give up, returned as is.
+ * `old` points into shared memory and is valid only during the call; *value must stay valid until shmd_update returns.
+ * Other calls on the handle are allowed inside. Returns 0, SHMD_KEPT, SHMD_NOT_FOUND (erase of an absent key), or an error.
+ */
+typedef int (*shmd_update_fn)(void* context, const void* old, size_t old_size, const void** value, size_t* value_size);
+SHMD_API int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update,
+                         void* context);
+
+SHMD_API int shmd_count(shmd_dict* d, shmd_node node, uint64_t* count);
+
+/* Empties a dict. A nested one gets a new id (*fresh, may be NULL); other handles of it get REMOVED. The root stays. */
+SHMD_API int shmd_clear(shmd_dict* d, shmd_node node, shmd_node* fresh);
+
+/* ---- nested dicts ------------------------------------------------------------------------------------------------- */
+
+enum shmd_node_flags {
+  SHMD_NODE_CREATE = 1, /* create it if the key is absent (SHMD_CREATED) */
+  SHMD_NODE_REPLACE = 2 /* put a new empty dict there, whatever was there (SHMD_CREATED) */
+};
+
+/* Finds the dict under `key`. flags 0: a read, SHMD_NOT_FOUND or SHMD_ERR_NOT_A_DICT; CREATE fails with NOT_A_DICT on a
+ * value. To create several levels and a value in one commit, open a transaction around the calls. */
+SHMD_API int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, uint32_t flags,
+                            shmd_node* child);
+
+/* 0 while the dict exists, SHMD_ERR_REMOVED after. */
+SHMD_API int shmd_node_check(shmd_dict* d, shmd_node node);
+
+/* ---- lock and transactions ---------------------------------------------------------------------------------------- */
+
+#define SHMD_FOREVER INT64_MAX
+#define SHMD_DEFAULT_TIMEOUT (-1)
+
+/* The writers' lock, explicitly, re-entrant per thread. timeout in ns: 0 = try, SHMD_FOREVER, SHMD_DEFAULT_TIMEOUT.
+ * 0; SHMD_RECOVERED (taken over from a dead owner); SHMD_TIMED_OUT (holder in shmd_last_error). Readers go on reading. */
+SHMD_API int shmd_lock(shmd_dict* d, int64_t timeout);
+SHMD_API int shmd_unlock(shmd_dict* d); /* NOT_LOCKED if the calling thread does not hold it */
+
+typedef struct shmd_lock_info {
+  int held;  /* 0 = free */
+  int alive; /* the owner's process still exists */
+  int by_this_thread;
+  uint32_t waiters; /* 0 = nobody sleeps, 1 = somebody does */
+  uint32_t slot;
+  int64_t pid; /* as the owner sees itself */
+  int64_t thread;
+  uint64_t held_ns;      /* by the system's monotonic clock; 0 = unknown (locks of single writes) */
+  uint64_t acquisitions; /* how often the lock was taken, modulo 2^32 */
+  char program[32];
+} shmd_lock_info;
+
+SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
+
+/* A transaction: takes the lock; changes of the calling thread stay private until commit makes them visible all at once
+ * (to snapshots and followers; single reads may see keys of one commit one after the other) or abort forgets them.
+ * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for
+ * TRANSACTION_TOO_LARGE and NO_SPACE, after which commit fails with the same error and nothing changed. */
+SHMD_API int shmd_begin(shmd_dict* d, int64_t timeout);
+SHMD_API int shmd_commit(shmd_dict* d);
+SHMD_API int shmd_abort(shmd_dict* d);
+SHMD_API int shmd_in_transaction(shmd_dict* d); /* 1 if the calling thread has one open, else 0 */
+
+/* ---- snapshots, iteration, views ---------------------------------------------------------------------------------- */
+
+typedef struct shmd_snapshot shmd_snapshot;
+typedef struct shmd_iter shmd_iter;
+
+/* The whole tree as it was after one commit, blocking nobody. Holds old versions back until closed. On a read-only
+ * handle nothing is held back: calls answer BUSY once a writer has committed since. Inside the calling thread's own
+ * transaction it shows that transaction's state and must be closed before it ends. */
+SHMD_API int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out);
+SHMD_API void shmd_snapshot_close(shmd_snapshot* s);
+SHMD_API uint64_t shmd_snapshot_position(const shmd_snapshot* s); /* log position it shows */
+SHMD_API int shmd_snapshot_get(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, void* buffer,
+                               size_t capacity, size_t* size);
+SHMD_API int shmd_snapshot_node(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, shmd_node* child);
+
+typedef struct shmd_entry {
+  const void* key; /* valid until the next call on the iterator */
+  const void* value;
+  size_t key_size;
+  size_t value_size;
+  int is_dict; /* value is then empty and node names the nested dict */
+  shmd_node node;
+  uint64_t position; /* log position of the write that stored it */
+} shmd_entry;
+
+/* Iterates one dict (not into nested ones) in an unspecified order. 0 an entry, SHMD_END. A snapshot outlives its
+ * iterators. Errors: SNAPSHOT_TOO_OLD, BUSY, CORRUPT, OUT_OF_MEMORY. */
+SHMD_API int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out);
+SHMD_API int shmd_iter_next(shmd_iter* it, shmd_entry* entry);
+SHMD_API void shmd_iter_close(shmd_iter* it);
+
+/* The value in place: pinned, never revoked, until shmd_view_close. Keep it short: it holds memory back. Not on
+ * read-only handles (READ_ONLY), not inside a transaction (IN_TRANSACTION). */
+typedef struct shmd_view {
+  const void* data;
+  size_t size;
+  void* pin; /* private */
+} shmd_view;
+SHMD_API int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view);
+SHMD_API void shmd_view_close(shmd_dict* d, shmd_view* view);
+
+/* ---- maintenance -------------------------------------------------------------------------------------------------- */
+
+typedef struct shmd_stats {
+  char name[208];
+  char key_type[256];
+  char value_type[512];
+  uint8_t id[16]; /* random id of this creation */
+  uint32_t layout_version;
+  uint32_t attached; /* processes attached for writing, this one included */
+  uint32_t max_processes;
+  int unlink;    /* enum shmd_unlink_policy as stored */
+  int unlinked;  /* the name no longer leads here */
+  int read_only; /* this handle */
+  int64_t creator_pid;
+  uint64_t max_size, segment_size, buffer_size, max_pin_bytes;
+  uint64_t memory;      /* bytes of the object in use, as the file system counts them */
+  uint64_t live_bytes;  /* bytes of live records */
+  uint64_t index_bytes; /* bytes of index blocks in use */
+  uint64_t log_bytes;   /* bytes allocated for log segments in use */
+  uint64_t keys;        /* of the root */
+  uint64_t nodes;       /* nested dicts, removed ones that wait for their sweep included */
+  uint64_t position;    /* log position of the last commit */
+  uint64_t commits;
+  uint64_t recoveries;     /* dead owners taken over from */
+  uint64_t replays;        /* of those, with a committed write to finish */
+  uint64_t cleaned_bytes;  /* moved by the cleaner */
+  uint64_t recycles;       /* reader epochs */
+  uint64_t oldest_pin;     /* UINT64_MAX = no pins */
+  int64_t oldest_pin_pid;  /* 0 = none */
+  uint64_t splits, merges; /* of index arrays */
+} shmd_stats;
+
+SHMD_API int shmd_stat(shmd_dict* d, shmd_stats* stats);
+
+/* Frees what can be freed now: sweeps removed subtrees, cleans sparse segments, returns memory. Takes the lock in
+ * bounded steps. */
+SHMD_API int shmd_compact(shmd_dict* d);
+
+/* Walks every byte under the lock (a read-only handle: without) and compares index, log, counts, live bytes, free
+ * lists and node table. `report` (may be NULL) gets one sentence per finding. 0 clean, SHMD_ERR_CORRUPT. */
+typedef void (*shmd_report_fn)(void* context, const char* finding);
+SHMD_API int shmd_check(shmd_dict* d, shmd_report_fn report, void* context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

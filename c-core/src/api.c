@@ -1,0 +1,273 @@
+/*
+ * The C ABI: validates what callers pass, then delegates. Nothing here knows how anything works.
+ */
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "attach.h"
+#include "dict.h"
+#include "error.h"
+#include "lock.h"
+#include "platform.h"
+#include "transaction.h"
+
+uint64_t shmd_hash_bytes(uint64_t seed, const void* key, size_t size) { return XXH3_64bits_withSeed(key, size, seed); }
+
+static int no_handle(const char* function) { return shmd_fail(SHMD_ERR_CLOSED, "%s: the handle is closed", function); }
+
+static int bad_key(const char* function, const void* key, size_t size) {
+  if (key == NULL && size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the key is NULL", function);
+  return shmd_fail(SHMD_ERR_KEY_TOO_LONG, "%s: a key of %zu bytes is too long: at most %u", function, size,
+                   SHMD_MAX_KEY);
+}
+
+#define CHECK_HANDLE(function) \
+  if (SHMD_UNLIKELY(d == NULL)) return no_handle(function)
+#define CHECK_KEY(function) \
+  if (SHMD_UNLIKELY(key_size > SHMD_MAX_KEY || (key == NULL && key_size != 0))) return bad_key(function, key, key_size)
+
+SHMD_INLINE shmd_key make_key(const shmd_dict* d, const void* key, size_t size) {
+  shmd_key k;
+  k.data = key;
+  k.size = size;
+  k.hash = shmd_hash_key(d->attachment->reader.hash_seed, key, size);
+  return k;
+}
+
+SHMD_INLINE bool goes_long_way(const shmd_dict* d) {
+  return SHMD_UNLIKELY(d->reader->writer != 0) && shmd_transaction_mine(d->attachment);
+}
+
+void shmd_options_init(shmd_options* options) {
+  static const shmd_options defaults;
+  *options = defaults;
+  options->struct_size = (uint32_t)sizeof *options;
+  options->layout_version = SHMD_LAYOUT_VERSION;
+  options->permissions = 0600;
+}
+
+int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
+  shmd_options defaults;
+  shmd_dict* d;
+  int result;
+  if (out == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: a place for the handle is needed");
+  *out = NULL;
+  if (options == NULL) {
+    shmd_options_init(&defaults);
+    options = &defaults;
+  }
+  if (options->struct_size != sizeof *options)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: initialise the options with shmd_options_init");
+  d = (shmd_dict*)calloc(1, sizeof *d);
+  if (d == NULL)
+    return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a handle", name != NULL ? name : "");
+  result = shmd_attach(name, options, &d->attachment);
+  if (result < 0) {
+    free(d);
+    return result;
+  }
+  d->reader = &d->attachment->reader;
+  d->unlink_on_close = options->unlink == SHMD_UNLINK_THIS_CLOSES;
+  *out = d;
+  return result;
+}
+
+int shmd_close(shmd_dict* d) {
+  int result;
+  if (d == NULL) return 0;
+  if (shmd_transaction_mine(d->attachment)) (void)shmd_transaction_end(d->attachment, false);
+  while (shmd_lock_mine(d->attachment) && shmd_lock_release(d->attachment) == 0) {
+  }
+  result = shmd_detach(d->attachment, d->unlink_on_close);
+  free(d);
+  return result;
+}
+
+int shmd_unlink(const char* name) {
+  if (name == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_unlink: the name is NULL");
+  return shmd_unlink_name(name);
+}
+
+int shmd_unlink_this(shmd_dict* d) {
+  CHECK_HANDLE("shmd_unlink_this");
+  return shmd_unlink_object(d->attachment);
+}
+
+const char* shmd_name(const shmd_dict* d) { return d != NULL ? d->attachment->name : ""; }
+
+/* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
+static int settle_read(shmd_attachment* a, int result) {
+  if (a->read_only && result == SHMD_ERR_BUSY)
+    return shmd_fail(result, "dict '%s': the data kept changing; try again", a->name);
+  if (result == SHMD_ERR_CORRUPT)
+    return shmd_fail(
+        result, "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+        a->name);
+  if (result == SHMD_ERR_REMOVED)
+    return shmd_fail(result, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
+  if (result == SHMD_ERR_IS_A_DICT)
+    return shmd_fail(result, "dict '%s': the key holds a nested dict, not a value", a->name);
+  if (result == SHMD_ERR_NOT_A_DICT)
+    return shmd_fail(result, "dict '%s': the key holds a value, not a nested dict", a->name);
+  return result;
+}
+
+int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, void* buffer, size_t capacity,
+             size_t* size) {
+  size_t ignored;
+  shmd_key k;
+  int result;
+  CHECK_HANDLE("shmd_get");
+  CHECK_KEY("shmd_get");
+  if (size == NULL) size = &ignored;
+  k = make_key(d, key, key_size);
+  if (!goes_long_way(d)) {
+    result = shmd_read_get(d->reader, node, k.hash, key, key_size, buffer, capacity, size);
+    if (SHMD_LIKELY(result >= 0)) return result;
+    if (result != SHMD_ERR_BUSY || d->attachment->read_only) return settle_read(d->attachment, result);
+  }
+  return settle_read(d->attachment, shmd_dict_get(d->attachment, node, &k, buffer, capacity, size));
+}
+
+int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
+  unsigned char nothing[8];
+  size_t size;
+  const int result = shmd_get(d, node, key, key_size, nothing, 0, &size);
+  return result == SHMD_TRUNCATED ? 0 : result;
+}
+
+int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value, size_t value_size,
+             uint32_t flags) {
+  shmd_key k;
+  CHECK_HANDLE("shmd_put");
+  CHECK_KEY("shmd_put");
+  if (value == NULL && value_size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: the value is NULL");
+  if (SHMD_UNLIKELY(value_size > SHMD_MAX_VALUE || value_size > d->attachment->max_size / 2))
+    return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", d->attachment->name,
+                     value_size);
+  k = make_key(d, key, key_size);
+  return shmd_dict_put(d->attachment, node, &k, value, value_size, flags);
+}
+
+int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
+  shmd_key k;
+  CHECK_HANDLE("shmd_erase");
+  CHECK_KEY("shmd_erase");
+  k = make_key(d, key, key_size);
+  return shmd_dict_erase(d->attachment, node, &k);
+}
+
+int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update, void* context) {
+  shmd_key k;
+  CHECK_HANDLE("shmd_update");
+  CHECK_KEY("shmd_update");
+  if (update == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_update: the callback is NULL");
+  k = make_key(d, key, key_size);
+  return shmd_dict_update(d->attachment, node, &k, update, context);
+}
+
+int shmd_count(shmd_dict* d, shmd_node node, uint64_t* count) {
+  const shmd_node_entry* e;
+  int result;
+  CHECK_HANDLE("shmd_count");
+  if (count == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_count: a place for the count is needed");
+  if (goes_long_way(d)) return shmd_dict_count(d->attachment, node, count);
+  result = shmd_read_node(d->reader, node, &e);
+  if (result < 0) return settle_read(d->attachment, result);
+  *count = shmd_load_acquire(&e->count);
+  return 0;
+}
+
+int shmd_clear(shmd_dict* d, shmd_node node, shmd_node* fresh) {
+  shmd_node ignored;
+  CHECK_HANDLE("shmd_clear");
+  return shmd_dict_clear(d->attachment, node, fresh != NULL ? fresh : &ignored);
+}
+
+int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, uint32_t flags, shmd_node* child) {
+  const shmd_reader* r;
+  shmd_key k;
+  int tries;
+  CHECK_HANDLE("shmd_node_open");
+  CHECK_KEY("shmd_node_open");
+  if (child == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_node_open: a place for the dict is needed");
+  k = make_key(d, key, key_size);
+  r = d->reader;
+  if (!goes_long_way(d) && !(flags & SHMD_NODE_REPLACE)) {
+    for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
+      const shmd_node_entry* e;
+      shmd_record_view v;
+      /* SYNC recycle: as in shmd_read_get. */
+      const uint64_t before = shmd_load_acquire(&r->control->recycle);
+      uint64_t word = 0;
+      int result = shmd_read_node(r, node, &e);
+      if (result == 0) result = shmd_read_find(r, shmd_load_acquire(&e->root), k.hash, key, key_size, &v);
+      if (result == 0) {
+        if (v.kind != SHMD_REC_NODE)
+          result = SHMD_ERR_NOT_A_DICT;
+        else if (v.value_size != 8)
+          result = SHMD_ERR_CORRUPT;
+        else
+          word = shmd_load_acquire((const uint64_t*)(const void*)v.value);
+      }
+      if (shmd_load_acquire(&r->control->recycle) != before) continue;
+      if (result == SHMD_NOT_FOUND && (flags & SHMD_NODE_CREATE)) break;
+      if (result == 0) {
+        child->id = (uint32_t)word;
+        child->generation = (uint32_t)(word >> 32);
+      }
+      return settle_read(d->attachment, result);
+    }
+    if (tries == SHMD_READ_TRIES && d->attachment->read_only) return settle_read(d->attachment, SHMD_ERR_BUSY);
+  }
+  if (flags == 0) return settle_read(d->attachment, shmd_dict_node_get(d->attachment, node, &k, child));
+  return shmd_dict_node_open(d->attachment, node, &k, flags, child);
+}
+
+int shmd_node_check(shmd_dict* d, shmd_node node) {
+  uint64_t count;
+  return shmd_count(d, node, &count);
+}
+
+int shmd_lock(shmd_dict* d, int64_t timeout) {
+  CHECK_HANDLE("shmd_lock");
+  return shmd_lock_acquire(d->attachment, timeout);
+}
+
+int shmd_unlock(shmd_dict* d) {
+  CHECK_HANDLE("shmd_unlock");
+  if (shmd_transaction_mine(d->attachment) && d->attachment->depth <= 1)
+    return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': commit or abort the open transaction instead of unlocking",
+                     d->attachment->name);
+  return shmd_lock_release(d->attachment);
+}
+
+int shmd_lock_status(shmd_dict* d, shmd_lock_info* info) {
+  CHECK_HANDLE("shmd_lock_status");
+  if (info == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_status: a place for the answer is needed");
+  return shmd_lock_info_of(d->attachment, info);
+}
+
+int shmd_begin(shmd_dict* d, int64_t timeout) {
+  CHECK_HANDLE("shmd_begin");
+  return shmd_transaction_begin(d->attachment, timeout);
+}
+
+int shmd_commit(shmd_dict* d) {
+  CHECK_HANDLE("shmd_commit");
+  return shmd_transaction_end(d->attachment, true);
+}
+
+int shmd_abort(shmd_dict* d) {
+  CHECK_HANDLE("shmd_abort");
+  return shmd_transaction_end(d->attachment, false);
+}
+
+int shmd_in_transaction(shmd_dict* d) { return d != NULL && shmd_transaction_mine(d->attachment); }
+
+int shmd_compact(shmd_dict* d) {
+  CHECK_HANDLE("shmd_compact");
+  return shmd_dict_compact(d->attachment);
+}

@@ -1,0 +1,59 @@
+/*
+ * Attachments: the registry of this process, slots, liveness, fork, unlink policies. doc/concurrency.md has the argument.
+ *
+ * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
+ * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.
+ * Bytes: SHMD_BYTE_CREATE serialises attach with unlink (attach: shared, unlink: exclusive); SHMD_BYTE_PRESENT is held
+ * shared by everybody attached, read-only handles too; SHMD_BYTE_SLOTS + i belongs to slot i.
+ */
+#ifndef SHMD_ATTACH_H
+#define SHMD_ATTACH_H
+
+#include "core.h"
+
+#define SHMD_BYTE_CREATE (UINT64_C(1) << 61)
+#define SHMD_BYTE_PRESENT (SHMD_BYTE_CREATE + 1)
+#define SHMD_BYTE_SLOTS (SHMD_BYTE_CREATE + 4096)
+
+/* Finds or makes the process's attachment to `name`; adds a reference. Result and errors of shmd_open. */
+int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out);
+/* Drops a reference; the last one detaches: slot and pin cleared, unlinked as the policy says, unmapped. */
+int shmd_detach(shmd_attachment* a, int unlink_this);
+int shmd_unlink_name(const char* name);
+int shmd_unlink_object(shmd_attachment* a);
+
+/* A forked child that has no slot yet tries to get one. 0 or NOT_ATTACHED. Called on the way to the lock. */
+int shmd_attach_child(shmd_attachment* a);
+
+/* Whether the owner of `slot` still lives. If not, *taken becomes true and the caller now holds the slot's byte through
+ * a->liveness_fd: nobody else can declare it dead, or reuse the slot, until shmd_slot_release(). One's own slot always
+ * counts as alive. */
+bool shmd_slot_alive(shmd_attachment* a, uint32_t slot, bool* taken);
+/* Clears the dead slot's pin and entry, then lets its byte go. */
+void shmd_slot_release(shmd_attachment* a, uint32_t slot);
+
+SHMD_INLINE shmd_slot* shmd_slot_of(const shmd_attachment* a, uint32_t slot) {
+  return (shmd_slot*)(void*)shmd_at(a, a->super->attach_offset) + slot;
+}
+SHMD_INLINE uint64_t* shmd_pin_of(const shmd_attachment* a, uint32_t slot) {
+  return shmd_word(a, a->super->pins_offset) + slot;
+}
+uint32_t shmd_attached_count(shmd_attachment* a);
+
+/* Calls `function` for each attachment of this process, under the registry's mutex. */
+void shmd_attach_each(void (*function)(shmd_attachment* a));
+
+/* Provided by lock.c for attach. */
+int shmd_lock_adopt(shmd_attachment* a);    /* repairs and releases the lock if the word names the slot just taken */
+void shmd_lock_abandon(shmd_attachment* a); /* the calling thread ends: repairs and releases the lock if it holds it */
+void shmd_lock_forked(void);   /* in a forked child: the calling thread is another one, and holds nothing */
+void shmd_lock_unloaded(void); /* no thread-exit destructor may run any more */
+
+/* Provided by the engine (redo.c) for attach and lock. */
+int shmd_engine_attach(shmd_attachment* a); /* local state of a new attachment */
+void shmd_engine_detach(shmd_attachment* a);
+void shmd_engine_after_fork(shmd_attachment* a); /* in the child: forget the parent's transaction and pins */
+int shmd_engine_format(shmd_attachment* a);      /* control block, root node, first tables of a new object */
+int shmd_engine_recover(shmd_attachment* a); /* the lock was just taken from a dead owner: finish or forget its write */
+
+#endif

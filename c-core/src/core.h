@@ -1,0 +1,82 @@
+/*
+ * What all modules of the core share: the attachment (one per process and object) and the handle.
+ *
+ * Order of modules, each including only what stands below it:
+ *   api > snapshot, transaction, check, stat > iterate > dict > reclaim > node, index > block, log > segment > redo
+ *       > lock > attach > object > platform, error, layout.h, atomics.h
+ */
+#ifndef SHMD_CORE_H
+#define SHMD_CORE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shmdict/atomics.h"
+#include "shmdict/layout.h"
+#include "shmdict/read.h"
+#include "shmdict/shmdict.h"
+
+#define SHMD_NO_SLOT UINT32_MAX
+
+struct shmd_engine; /* redo.h: the overlay of the commit in preparation, and what else the engine keeps locally */
+
+/*
+ * One per (process, object): its handles share the mapping and the slot. Found through the registry in attach.c by
+ * creation id. `reader` comes first: the inline read path of read.h knows only it.
+ */
+typedef struct shmd_attachment {
+  shmd_reader reader;
+  shmd_superblock* super;
+  uint64_t segment_size;
+  uint32_t segment_shift;
+  uint32_t max_processes;
+  uint64_t max_size;
+  bool read_only;
+
+  /* attach.c */
+  uint32_t slot;        /* SHMD_NO_SLOT: none (read-only, or a forked child that found no free slot) */
+  int liveness_fd;      /* holds the slot's byte lock; an open of its own, never mapped */
+  int object_fd;        /* the descriptor the object was opened by: for allocating, punching, /proc/self/fd */
+  uint64_t* generation; /* a word that fork() wipes: 0 = this is a child that has not re-attached yet */
+  uint32_t references;  /* handles */
+  uint64_t device, inode;
+  struct shmd_attachment* next; /* registry */
+  char name[SHMD_MAX_NAME + 8];
+  int64_t timeout;              /* ns, of single writes */
+  int creator;                  /* this process created the object */
+  uint32_t closers;             /* handles whose closing unlinks */
+  bool hidden;                  /* in the registry, but not yet visible to shmd_attach */
+  bool departed;                /* the exit handler has been here */
+  uint64_t pid, start_time;     /* as written to the slot */
+  pthread_mutex_t rescue_mutex; /* guards `rescuing` */
+  uint64_t* rescuing;           /* a bit per slot: this process holds the byte of that dead slot */
+
+  /* lock.c */
+  uint64_t owner; /* low 16 bits of the lock word when held by this process: slot + 1; 0 = no slot */
+  /* only meaningful to the thread that holds the lock */
+  uint64_t held;    /* the lock word as this thread took it */
+  uint32_t depth;   /* nested explicit holds and calls */
+  uint32_t in_call; /* this thread is inside a writing call (a signal handler must not enter) */
+
+  /* snapshot.c */
+  pthread_mutex_t pin_mutex;
+  struct shmd_pin* pins; /* pins of this process's threads */
+
+  struct shmd_engine* engine;
+} shmd_attachment;
+
+struct shmd_dict {
+  shmd_reader* reader; /* == &attachment->reader: read.h's view of the handle, and so the first member */
+  shmd_attachment* attachment;
+  int unlink_on_close; /* SHMD_UNLINK_THIS_CLOSES */
+};
+
+SHMD_INLINE shmd_control* shmd_control_of(const shmd_attachment* a) { return a->reader.control; }
+SHMD_INLINE unsigned char* shmd_at(const shmd_attachment* a, uint64_t offset) { return a->reader.base + offset; }
+SHMD_INLINE uint64_t* shmd_word(const shmd_attachment* a, uint64_t offset) {
+  return (uint64_t*)(void*)(a->reader.base + offset);
+}
+
+#endif

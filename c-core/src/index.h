@@ -1,0 +1,58 @@
+/*
+ * The index of one dict: a trie of extendible hash directories (Fagin et al., 1979) over arrays of slots.
+ *
+ *   node.root ─▶ directory (2..512 references) ─▶ directory ... ─▶ array (4..512 slots) ─▶ records
+ *
+ * The top bits of hash32 lead to an array, its low bits start a linear probe there. Arrays double up to 512 slots, then
+ * split by the next bit. A directory doubles up to 512 references; beyond it an entry leads to a directory of its own, so
+ * no step takes work that grows with the dict: at most two arrays and one directory are written.
+ * Slots never move within an array. Growing, splitting, merging build new arrays and publish references to them.
+ *
+ * Invariants. An array at depth d (hash bits that lead to it) fills 2^(base+log2-d) neighbouring references of its directory
+ * (base: bits that lead to the directory). A child directory is referred to by exactly one reference. An array always has
+ * an empty slot. Descriptor: live = slots that refer to a record, used = live + tombstones.
+ * Lock discipline: the shard's lock; all words of published blocks are staged.
+ */
+#ifndef SHMD_INDEX_H
+#define SHMD_INDEX_H
+
+#include "redo.h"
+
+typedef struct shmd_path_level {
+  uint64_t at; /* offset of the word that holds the reference */
+  uint64_t ref;
+  uint32_t depth; /* hash bits consumed before it */
+} shmd_path_level;
+
+typedef struct shmd_cursor {
+  uint32_t node;
+  uint64_t hash;
+  shmd_path_level level[SHMD_MAX_DEPTH + 2];
+  uint32_t levels; /* the last one refers to the array; its ref is 0 in an empty dict */
+  uint64_t at;     /* offset of the slot that refers to the key's record, or of the one to use for it; 0 = none */
+  uint64_t slot;   /* what is in it */
+  bool found;      /* `record` is the key's: a PUT or NODE, or an ERASE kept for pins */
+  shmd_record_view record;
+} shmd_cursor;
+
+/* Looks the key up as this commit will leave it. 0 or CORRUPT. */
+int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, size_t key_size, shmd_cursor* c);
+/* Makes sure that the key can be inserted at c->at; may grow the array and search again. NO_SPACE, TOO_MANY_COLLISIONS. */
+int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c);
+/* Lets the cursor's slot refer to the record at `offset`. */
+void shmd_index_set(shmd_tx* t, shmd_cursor* c, uint64_t offset);
+/* Empties the cursor's slot. True if the array has become so sparse that shmd_index_shrink is worth a commit. */
+bool shmd_index_remove(shmd_tx* t, shmd_cursor* c);
+/* In a commit of its own (it needs room, and an erase must not fail for want of it): shrinks the array on the way of
+ * `prefix`, or merges it with its buddy, as often as that goes. */
+int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix);
+/* Notes the cursor's array for that. */
+void shmd_index_queue_shrink(shmd_tx* t, const shmd_cursor* c);
+/* Finds the reference to the block at `offset` on the way of `prefix`: fills c's levels up to it. False if none. */
+bool shmd_index_find_block(shmd_tx* t, uint32_t node, uint32_t prefix, uint64_t offset, shmd_cursor* c);
+/* Moves the block that the cursor's last level refers to into a new block (compaction). NO_SPACE. */
+int shmd_index_move_block(shmd_tx* t, shmd_cursor* c);
+
+SHMD_INLINE bool shmd_slot_refers(uint64_t slot) { return (slot & SHMD_OFFSET_MASK) > SHMD_SLOT_TOMBSTONE; }
+
+#endif

@@ -1,0 +1,228 @@
+/*
+ * Iteration over one dict as a snapshot sees it.
+ *
+ * The cursor is a hash value: everything with a smaller hash32 was delivered. Arrays cover ranges of hashes, and within
+ * one the entries are delivered in order of their hash, so the cursor means the same after any split, merge or move.
+ * A batch is read from one array, copied out, and believed if the recycle counter did not move meanwhile; overtaken ones
+ * are read again, in smaller portions.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "index.h"
+#include "redo.h"
+#include "snapshot.h"
+
+#define BATCH_BYTES (64u * 1024u)
+#define MAX_TRIES (1 << 20)
+
+typedef struct found_entry {
+  uint32_t hash;
+  shmd_record_view v;
+} found_entry;
+
+typedef struct batch_entry {
+  size_t key_at, key_size, value_at, value_size;
+  uint64_t position;
+  shmd_node node;
+  int is_dict;
+} batch_entry;
+
+struct shmd_iter {
+  shmd_snapshot* s;
+  shmd_node node;
+  uint64_t cursor; /* hash32 values below it are done; 2^32 = all */
+  unsigned char* bytes;
+  size_t bytes_size;
+  batch_entry* batch;
+  uint32_t batch_capacity, count, at;
+  found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2];
+};
+
+int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
+  shmd_iter* it;
+  if (s == NULL || out == NULL)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_open: a snapshot and a place for the iterator are needed");
+  it = (shmd_iter*)malloc(sizeof *it);
+  if (it == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for an iterator", s->a->name);
+  memset(it, 0, offsetof(shmd_iter, found));
+  it->s = s;
+  it->node = node;
+  *out = it;
+  return 0;
+}
+
+void shmd_iter_close(shmd_iter* it) {
+  if (it == NULL) return;
+  free(it->bytes);
+  free(it->batch);
+  free(it);
+}
+
+static int by_hash(const void* x, const void* y) {
+  const uint32_t a = ((const found_entry*)x)->hash, b = ((const found_entry*)y)->hash;
+  return a < b ? -1 : a > b;
+}
+
+/* The array at the cursor and the end of the hash range that its references cover. */
+static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
+  const shmd_reader* r = &it->s->a->reader;
+  const uint32_t prefix = (uint32_t)it->cursor;
+  uint64_t ref;
+  uint32_t id, depth = 0;
+  int result = shmd_snapshot_index(it->s, it->node, &ref, &id);
+  if (result < 0) return result;
+  *end = UINT64_C(1) << 32;
+  while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
+    const uint32_t log2 = SHMD_REF_LOG2(ref);
+    const uint64_t base = SHMD_REF_OFFSET(ref);
+    uint64_t i, span;
+    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 >= 32 || base >= r->limit || (base & 7))
+      return SHMD_ERR_CORRUPT;
+    i = (uint32_t)(prefix << depth) >> (32 - log2);
+    ref = shmd_snapshot_word(it->s, base + 8 * i);
+    depth += log2;
+    span = UINT64_C(1) << (32 - depth);
+    *end = (prefix & ~(span - 1)) + span;
+    if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY)
+      for (++i; i < UINT64_C(1) << log2 && shmd_snapshot_word(it->s, base + 8 * i) == ref; ++i) *end += span;
+  }
+  if (ref != 0 && (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
+                   SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7)))
+    return SHMD_ERR_CORRUPT;
+  *array = ref;
+  return 0;
+}
+
+/* The visible entries of an array within [cursor, end), by hash. */
+static int collect(shmd_iter* it, uint64_t array, uint64_t end, uint32_t* count) {
+  const shmd_reader* r = &it->s->a->reader;
+  const uint64_t slots = UINT64_C(1) << SHMD_REF_LOG2(array);
+  uint64_t i, refs = 0;
+  *count = 0;
+  for (i = 0; i < slots; ++i) {
+    const uint64_t slot = shmd_snapshot_word(it->s, SHMD_REF_OFFSET(array) + 8 * i);
+    if (!shmd_slot_refers(slot)) continue;
+    it->found[refs++].v.offset = slot & SHMD_OFFSET_MASK;
+    if ((slot & SHMD_OFFSET_MASK) < r->limit) SHMD_PREFETCH(r->base + (slot & SHMD_OFFSET_MASK));
+  }
+  for (i = 0; i < refs; ++i) {
+    found_entry* f = &it->found[*count];
+    const uint64_t offset = it->found[i].v.offset;
+    int visible;
+    if (!shmd_record_read(r, offset, &f->v)) return SHMD_ERR_CORRUPT;
+    f->hash = f->v.hash;
+    if (f->hash < it->cursor || f->hash >= end) continue;
+    visible = shmd_snapshot_version(it->s, &f->v);
+    if (visible < 0) return visible;
+    if (visible) ++*count;
+  }
+  qsort(it->found, *count, sizeof *it->found, by_hash);
+  return 0;
+}
+
+static bool grow(void** p, size_t* capacity, size_t needed, size_t item) {
+  size_t larger = *capacity ? *capacity * 2 : 64;
+  void* grown;
+  if (needed <= *capacity) return true;
+  if (larger < needed) larger = needed;
+  grown = realloc(*p, larger * item);
+  if (grown == NULL) return false;
+  *p = grown;
+  *capacity = larger;
+  return true;
+}
+
+/* Copies found entries out, whole groups of equal hashes, until `budget` bytes; *taken of them. */
+static int copy_batch(shmd_iter* it, uint32_t count, size_t budget, uint32_t* taken) {
+  const shmd_attachment* a = it->s->a;
+  size_t used = 0, batch_capacity = it->batch_capacity;
+  uint32_t i;
+  it->count = 0;
+  for (i = 0; i < count; ++i) {
+    const shmd_record_view* v = &it->found[i].v;
+    const size_t need = SHMD_PAD8(v->key_size) + SHMD_PAD8(v->value_size);
+    batch_entry* e;
+    if (i > 0 && used + need > budget && it->found[i].hash != it->found[i - 1].hash) break;
+    if (v->value_size > a->max_size || !grow((void**)&it->bytes, &it->bytes_size, used + need + 8, 1) ||
+        !grow((void**)&it->batch, &batch_capacity, it->count + 1u, sizeof *it->batch)) {
+      return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to copy an entry of %llu bytes", a->name,
+                       (unsigned long long)need);
+    }
+    it->batch_capacity = (uint32_t)batch_capacity;
+    e = &it->batch[it->count++];
+    e->key_at = used;
+    e->key_size = v->key_size;
+    e->value_at = used + SHMD_PAD8(v->key_size);
+    e->value_size = v->kind == SHMD_REC_PUT ? v->value_size : 0;
+    e->position = v->position;
+    e->is_dict = v->kind == SHMD_REC_NODE;
+    e->node.id = 0;
+    e->node.generation = 0;
+    shmd_copy_out(it->bytes + e->key_at, v->key, v->key_size);
+    if (e->is_dict && v->value_size == 8) {
+      const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+      e->node.id = SHMD_LOW(word);
+      e->node.generation = SHMD_HIGH(word);
+    } else if (e->value_size != 0) {
+      shmd_copy_out(it->bytes + e->value_at, v->value, e->value_size);
+    }
+    used += need;
+  }
+  *taken = i;
+  return 0;
+}
+
+static int fill(shmd_iter* it) {
+  const shmd_control* c = shmd_control_of(it->s->a);
+  size_t budget = BATCH_BYTES;
+  int tries;
+  for (tries = 0; tries < MAX_TRIES; ++tries) {
+    /* SYNC recycle: as in shmd_read_get. */
+    const uint64_t before = shmd_load_acquire(&c->recycle);
+    uint64_t array = 0, end = 0;
+    uint32_t count = 0, taken = 0;
+    int valid, result = locate(it, &array, &end);
+    if (result == 0 && array != 0) result = collect(it, array, end, &count);
+    if (result == 0) result = copy_batch(it, count, budget, &taken);
+    if (it->s->kind != SHMD_SNAP_TRANSACTION && shmd_load_acquire(&c->recycle) != before) {
+      budget /= 2;
+      continue;
+    }
+    valid = shmd_snapshot_valid(it->s);
+    if (valid < 0) return valid;
+    if (result == SHMD_ERR_CORRUPT)
+      return shmd_fail(
+          SHMD_ERR_CORRUPT,
+          "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+          it->s->a->name);
+    if (result < 0) return result;
+    it->at = 0;
+    it->cursor = taken < count ? (uint64_t)it->found[taken - 1].hash + 1 : end;
+    return 0;
+  }
+  it->count = 0;
+  return shmd_fail(SHMD_ERR_BUSY, "dict '%s': the data kept changing; try again", it->s->a->name);
+}
+
+int shmd_iter_next(shmd_iter* it, shmd_entry* entry) {
+  const batch_entry* e;
+  if (it == NULL || entry == NULL)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_next: an iterator and a place for the entry are needed");
+  while (it->at >= it->count) {
+    int result;
+    if (it->cursor >> 32) return SHMD_END;
+    result = fill(it);
+    if (result < 0) return result;
+  }
+  e = &it->batch[it->at++];
+  entry->key = it->bytes + e->key_at;
+  entry->key_size = e->key_size;
+  entry->value = it->bytes + e->value_at;
+  entry->value_size = e->value_size;
+  entry->is_dict = e->is_dict;
+  entry->node = e->node;
+  entry->position = e->position;
+  return 0;
+}

@@ -1,0 +1,46 @@
+/*
+ * The writers' lock of a shard: one 64-bit word {acquisitions:32 | waiters:1 | explicit:1 | orphaned:1 | 13 unused |
+ * slot + 1:16}. The low 16 bits are 0 when it is free.
+ *
+ * Re-entrant per thread. Bounded waits; a dead owner is noticed, its slot taken, its write finished or forgotten by
+ * shmd_engine_recover(), all before the new owner's call goes on.
+ * A thread that ends while it holds the lock has it repaired and released by a thread-exit destructor.
+ */
+#ifndef SHMD_LOCK_H
+#define SHMD_LOCK_H
+
+#include "attach.h"
+#include "core.h"
+
+#define SHMD_LOCK_SLOT_MASK UINT64_C(0xffff)
+#define SHMD_LOCK_EXPLICIT (UINT64_C(1) << 30)
+#define SHMD_LOCK_WAITERS (UINT64_C(1) << 31)
+/* The owner of an explicitly locked section died; whoever locks explicitly next is told (SHMD_RECOVERED), however many
+ * single writes come first. */
+#define SHMD_LOCK_ORPHANED (UINT64_C(1) << 29)
+/* In place of a slot: the owner is gone and its write could not be repaired. Everybody who takes the lock tries again. */
+#define SHMD_LOCK_BROKEN UINT64_C(0xffff)
+#define SHMD_LOCK_ACQUISITION (UINT64_C(1) << 32)
+
+/* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
+ * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
+ * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT. */
+int shmd_call_enter(shmd_attachment* a);
+/* Leaves it; wakes lock waiters, then followers whose flag is set in control.sleepers. */
+void shmd_call_leave(shmd_attachment* a);
+
+/* Around a callback of the user's within a call: the lock stays, but no write is under way, and the thread may call in. */
+void shmd_call_pause(shmd_attachment* a);
+void shmd_call_resume(shmd_attachment* a);
+
+/* Explicit lock. timeout as in shmd_lock(). 0, SHMD_RECOVERED, SHMD_TIMED_OUT, or the errors above. */
+int shmd_lock_acquire(shmd_attachment* a, int64_t timeout);
+int shmd_lock_release(shmd_attachment* a);     /* NOT_LOCKED */
+bool shmd_lock_mine(const shmd_attachment* a); /* held by the calling thread */
+int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);
+
+/* Waits until no write that began before this call is in progress: on return each later write sees what the caller
+ * stored before. 0; LOCK_TIMEOUT (a stopped owner, named); takes over from a dead owner. doc/concurrency.md: SYNC pin. */
+int shmd_lock_quiesce(shmd_attachment* a);
+
+#endif

@@ -1,0 +1,195 @@
+#include "log.h"
+
+#include "node.h"
+#include "object.h"
+#include "reclaim.h"
+#include "segment.h"
+
+#define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
+#define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
+
+#define FIRST_POSITION 4096u /* so that 0 can mean "none" */
+
+/* Makes segment `id` the head, its first record at `position`. */
+static void open_head(shmd_tx* t, uint64_t id, uint64_t position, uint64_t limit) {
+  SET(id, position, position);
+  SHMD_SET_C(t, head_segment, id);
+  SHMD_SET_C(t, head_bias, shmd_segment_offset(t->a, id) - position);
+  SHMD_SET_C(t, head_limit, position + limit);
+}
+
+int shmd_log_format(shmd_tx* t) {
+  uint64_t id;
+  int result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, false, &id);
+  if (result < 0) return result;
+  result = shmd_segment_memory(t, id, 1);
+  if (result < 0) return result;
+  SHMD_SET_C(t, head, FIRST_POSITION);
+  SHMD_SET_C(t, history_tail, id);
+  open_head(t, id, FIRST_POSITION, SHMD_CHUNK);
+  return 0;
+}
+
+void shmd_log_age(shmd_tx* t) {
+  const uint64_t head = SHMD_GET_C(t, head), keep = t->a->super->buffer_size;
+  int i;
+  for (i = 0; i < 4 && head > keep; ++i) {
+    const uint64_t tail = SHMD_GET_C(t, history_tail);
+    if (tail == SHMD_GET_C(t, head_segment) || GET(tail, position) + GET(tail, used) > head - keep) return;
+    SHMD_SET_C(t, history_tail, GET(tail, next));
+    shmd_segment_retire(t, tail);
+  }
+}
+
+/* Ends the head segment at `position` and makes `id` its successor in the chain. */
+static void close_head(shmd_tx* t, uint64_t position, uint64_t id) {
+  const uint64_t old = SHMD_GET_C(t, head_segment);
+  const uint64_t used = position - GET(old, position);
+  SET(old, used, used);
+  SET(old, next, id);
+  SHMD_ADD_C(t, log_bytes, shmd_pages(used));
+  t->trim = old;
+  if (shmd_reclaim_due(t)) shmd_work(t, SHMD_WORK_CLEAN);
+  if (SHMD_GET_C(t, reserve) == SHMD_NONE) shmd_work(t, SHMD_WORK_RESERVE);
+}
+
+/* Makes room for `size` bytes at the head, in its segment or in a new one. */
+static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
+  const uint64_t position = SHMD_GET_C(t, head), old = SHMD_GET_C(t, head_segment);
+  const uint64_t used = position - GET(old, position), segment_size = t->a->segment_size;
+  uint64_t id, limit;
+  int result;
+  if (used + size <= segment_size) {
+    result = shmd_segment_memory(t, old, used + size);
+    if (result < 0) return result;
+    limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, old, allocated)));
+    SHMD_SET_C(t, head_limit, position - used + (limit < segment_size ? limit : segment_size));
+    return 0;
+  }
+  result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, reserve, &id);
+  if (result < 0) return result;
+  result = shmd_segment_memory(t, id, size);
+  if (result < 0) return shmd_tx_fail(t, result);
+  close_head(t, position, id);
+  limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, id, allocated)));
+  open_head(t, id, position, limit < segment_size ? limit : segment_size);
+  shmd_log_age(t);
+  return 0;
+}
+
+/* A record too large to share a segment: a run of its own, already closed, then a fresh head behind it. */
+static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
+  const uint64_t position = SHMD_GET_C(t, head);
+  const uint64_t count = (size + t->a->segment_size - 1) >> t->a->segment_shift;
+  uint64_t run, id;
+  int result = shmd_segment_allocate(t, count, SHMD_SEG_LOG, (uint32_t)count, false, &run);
+  if (result < 0) return result;
+  result = shmd_segment_memory(t, run, size);
+  if (result < 0) return shmd_tx_fail(t, result);
+  result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, false, &id);
+  if (result < 0) return shmd_tx_fail(t, result);
+  result = shmd_segment_memory(t, id, 1);
+  if (result < 0) return shmd_tx_fail(t, result);
+  close_head(t, position, run);
+  SET(run, position, position);
+  SET(run, used, size);
+  SET(run, next, id);
+  SHMD_ADD_C(t, log_bytes, shmd_pages(size));
+  SHMD_SET_C(t, head, position + size);
+  open_head(t, id, position + size, SHMD_CHUNK);
+  *offset = shmd_segment_offset(t->a, run);
+  shmd_log_age(t);
+  return 0;
+}
+
+static void write_record(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
+  unsigned char* at = shmd_at(t->a, offset);
+  shmd_record* rec = (shmd_record*)(void*)at;
+  const uint64_t flags =
+      (uint64_t)r->kind | (t->appended ? 0u : SHMD_REC_FIRST) | (r->previous ? SHMD_REC_PREVIOUS : 0u);
+  /* SYNC slot: the record is written before the slot that leads to it is published. */
+  shmd_store_release(&rec->stamp, ((position >> 3) << 8) | flags);
+  shmd_store_release(&rec->sizes, ((uint64_t)r->value_size << 32) | r->key_size);
+  shmd_store_release(&rec->where, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
+  at += sizeof(shmd_record);
+  if (r->previous) {
+    shmd_store_release((uint64_t*)(void*)at, r->previous);
+    at += 8;
+  }
+  if (r->key_size == 8)
+    shmd_copy_in(at, r->key, 8);
+  else if (r->key_size)
+    shmd_copy_in(at, r->key, r->key_size);
+  at += SHMD_PAD8(r->key_size);
+  if (r->value_size == 8)
+    shmd_copy_in(at, r->value, 8);
+  else if (r->value_size)
+    shmd_copy_in(at, r->value, r->value_size);
+}
+
+int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
+                    uint64_t* size) {
+  const uint64_t bytes =
+      sizeof(shmd_record) + (record->previous ? 8u : 0u) + SHMD_PAD8(record->key_size) + SHMD_PAD8(record->value_size);
+  uint64_t position = SHMD_GET_C(t, head);
+  int result;
+  *size = bytes;
+  if (SHMD_UNLIKELY(bytes > t->a->segment_size / 2)) {
+    result = make_run(t, bytes, offset);
+    if (result < 0) return result;
+  } else {
+    if (SHMD_UNLIKELY(position + bytes > SHMD_GET_C(t, head_limit))) {
+      result = make_room(t, bytes, reserve);
+      if (result < 0) return result;
+    }
+    *offset = position + SHMD_GET_C(t, head_bias);
+    SHMD_SET_C(t, head, position + bytes);
+  }
+  if (SHMD_UNLIKELY(*offset < t->a->super->data_offset || *offset > t->a->max_size - bytes || t->error != 0)) {
+    (void)shmd_tx_astray(t, *offset);
+    return t->error;
+  }
+  write_record(t, *offset, position, record);
+  t->appended = true;
+  t->debt += bytes;
+  if (live) {
+    shmd_segment_alive(t, shmd_segment_of(t->a, *offset), bytes);
+    SHMD_ADD_C(t, live_bytes, bytes);
+  }
+  return 0;
+}
+
+int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset) {
+  shmd_attachment* a = t->a;
+  uint64_t at = SHMD_GET_C(t, cold_at), id = SHMD_GET_C(t, cold_segment);
+  uint64_t used = at == 0 ? 0 : at - shmd_segment_offset(a, id);
+  int result;
+  if (at == 0 || used + record->size > a->segment_size) {
+    uint64_t fresh;
+    result = shmd_segment_allocate(t, 1, SHMD_SEG_COLD, 1, true, &fresh);
+    if (result < 0) return result;
+    result = shmd_segment_memory(t, fresh, record->size);
+    if (result < 0) return shmd_tx_fail(t, result);
+    if (at != 0) {
+      SET(id, used, used);
+      SHMD_ADD_C(t, log_bytes, shmd_pages(used));
+      shmd_segment_retire(t, id);
+      t->trim = id;
+    }
+    id = fresh;
+    used = 0;
+    at = shmd_segment_offset(a, id);
+    SHMD_SET_C(t, cold_segment, id);
+  } else {
+    result = shmd_segment_memory(t, id, used + record->size);
+    if (result < 0) return result;
+  }
+  if (at < a->super->data_offset || at > a->max_size - record->size)
+    return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
+  shmd_copy_in(shmd_at(a, at), shmd_at(a, record->offset), record->size);
+  SHMD_SET_C(t, cold_at, at + record->size);
+  shmd_segment_alive(t, id, record->size);
+  SHMD_ADD_C(t, live_bytes, record->size);
+  *offset = at;
+  return 0;
+}

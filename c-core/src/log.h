@@ -1,0 +1,37 @@
+/*
+ * The log: records appended at the head, in commit order. It is the update stream, the storage and the old versions.
+ *
+ *   history_tail ─▶ segment ─▶ ... ─▶ head segment        cold segment (records the cleaner moved; not in the stream)
+ *   positions are contiguous along the chain; offset = position + head_bias within the head segment
+ *
+ * A record never spans segments; one larger than half a segment gets a run of its own, memory by the page.
+ * A segment leaves history when buffer_size bytes were appended beyond its end: then it is freed, or cleaned some day.
+ * Lock discipline: the shard's lock. Records beyond head are invisible until the commit that moves head.
+ */
+#ifndef SHMD_LOG_H
+#define SHMD_LOG_H
+
+#include "redo.h"
+
+typedef struct shmd_new_record {
+  uint32_t kind; /* enum shmd_record_kind */
+  uint32_t node;
+  uint64_t hash; /* its low half is kept */
+  const void* key;
+  size_t key_size;
+  const void* value;
+  size_t value_size;
+  uint64_t previous; /* offset of the version before it, 0 = do not keep */
+} shmd_new_record;
+
+int shmd_log_format(shmd_tx* t);
+/* Appends; *offset is where it will be, *size its length. `live`: something will refer to it. NO_SPACE.
+ * `reserve`: the emergency segment may be used (operations that free space). */
+int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
+                    uint64_t* size);
+/* Appends a copy of a live record to the cold log. NO_SPACE. */
+int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
+/* Segments whose end is older than buffer_size leave history; at most a few per call. */
+void shmd_log_age(shmd_tx* t);
+
+#endif

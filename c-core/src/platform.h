@@ -1,0 +1,73 @@
+/*
+ * The port's specification: what the core needs from an operating system. One platform_*.c implements all of it.
+ *
+ * All functions are thread-safe. Errors are negative errno values unless said otherwise. Names are the user's names: the
+ * port adds its own prefix ("/dev/shm/shmdict.<name>" on Linux) so that ours are recognisable in a listing.
+ * None of the functions used on the way to and from the lock is a cancellation point.
+ */
+#ifndef SHMD_PLATFORM_H
+#define SHMD_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct shmd_file_info {
+  uint64_t size, device, inode, blocks_bytes; /* blocks_bytes: memory in use */
+  uint32_t owner;
+  uint32_t links; /* 0 = the name is gone */
+  bool regular;   /* a plain file: anything else under one of our names is not ours */
+} shmd_file_info;
+
+/* ---- objects ---- */
+int shmd_os_create_unnamed(const char* name, uint32_t permissions); /* fd of an object without a name yet */
+int shmd_os_publish(int fd, const char* name);                      /* gives it its name; -EEXIST */
+void shmd_os_discard(int fd);                                       /* closes an object that was not published */
+int shmd_os_open(const char* name, bool writable);                  /* fd; -ENOENT, -EACCES, ... */
+int shmd_os_reopen(int fd, bool writable);                          /* a new open file description of the same object */
+int shmd_os_unlink(const char* name);
+int shmd_os_info(int fd, shmd_file_info* info);
+int shmd_os_name_info(const char* name, shmd_file_info* info);
+int shmd_os_resize(int fd, uint64_t size);
+int shmd_os_read(int fd, uint64_t offset, void* buffer, size_t size); /* bytes read, for looking before mapping */
+void shmd_os_close(int fd);
+
+/* Maps the whole object once: no swap reservation, not locked even under mlockall(MCL_FUTURE), not in core dumps. */
+int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base);
+void shmd_os_unmap(unsigned char* base, uint64_t size);
+int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
+int shmd_os_punch(int fd, uint64_t offset, uint64_t size);
+
+/* ---- byte locks on an open file description: released by the kernel when its last descriptor closes ---- */
+int shmd_os_byte_try_lock(int fd, uint64_t byte, bool exclusive); /* 0, -EAGAIN */
+int shmd_os_byte_unlock(int fd, uint64_t byte);
+int shmd_os_byte_held(int fd, uint64_t first, uint64_t count); /* 1 if another description holds any, 0, or error */
+
+/* ---- waiting on the low half of a shared 64-bit word, across processes ---- */
+/* Returns when woken, when the low 32 bits are not `expected`, or after `timeout` ns. Spurious returns are allowed. */
+void shmd_os_wait(const uint64_t* word, uint32_t expected, uint64_t timeout);
+void shmd_os_wake(const uint64_t* word, int count);
+
+/* ---- processes, threads, time ---- */
+uint64_t shmd_os_pid(void);
+uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right after fork() too */
+uint64_t shmd_os_start_time(void); /* of this process */
+void shmd_os_program(char* buffer, size_t size);
+uint64_t shmd_os_now(void); /* monotonic ns */
+void shmd_os_sleep(uint64_t ns);
+int shmd_os_random(void* buffer, size_t size);
+uint32_t shmd_os_user(void);
+void shmd_os_error_text(int error, char* buffer, size_t size); /* of an errno value */
+
+/* A private page that reads as zero in a child after fork(), whoever called it. NULL if the system has none. */
+uint64_t* shmd_os_fork_detector(void);        /* one per process; the caller stores something else than zero */
+void shmd_os_forked(void);                    /* in a forked child: forget what was cached of the parent */
+void shmd_os_at_exit(void (*function)(void)); /* one function, called when the process exits normally, after its atexit
+                                                 handlers and static destructors, or when the library is unloaded */
+
+/* For tests: take the ways that are meant for systems that lack something. SHMD_OS_PORTABLE_WAIT is also set by the
+ * environment variable SHMDICT_PORTABLE_WAIT. */
+enum shmd_os_force { SHMD_OS_NO_UNNAMED = 1, SHMD_OS_PORTABLE_WAIT = 2 };
+extern unsigned shmd_os_forced;
+
+#endif

@@ -1,0 +1,397 @@
+/*
+ * The port to Linux (3.17 and later: open-file-description locks, O_TMPFILE on tmpfs, hole punching).
+ *
+ * Objects are files of /dev/shm. What Linux does not promise: a neighbour who truncates the object under us makes us
+ * fault (SIGBUS); a fork() that goes round libc (a raw clone) leaves the child with a copy of our liveness descriptor
+ * until it calls us, executes a program or ends; without /proc objects are built under a temporary name, which a crash of
+ * the creator leaves behind.
+ */
+#define _GNU_SOURCE
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shmdict/atomics.h"
+
+#define DIRECTORY "/dev/shm"
+#define PREFIX "shmdict."
+#define PATH_CAPACITY 320
+#define OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK) /* not through links, never stuck on a pipe */
+
+#define NS_PER_S UINT64_C(1000000000)
+
+unsigned shmd_os_forced;
+
+/* ---- objects ---- */
+
+static void object_path(const char* name, char* path) {
+  (void)snprintf(path, PATH_CAPACITY, DIRECTORY "/" PREFIX "%s", name);
+}
+static void descriptor_path(int fd, char* path) { (void)snprintf(path, PATH_CAPACITY, "/proc/self/fd/%d", fd); }
+
+/* For systems without O_TMPFILE or /proc: a name nobody else uses. It begins with a dot, so no dict can be called so. */
+static void temporary_path(int fd, char* path) {
+  static uint64_t token; /* random, once per process */
+  uint64_t seen = shmd_load_acquire(&token);
+  if (seen == 0) {
+    uint64_t fresh = 1;
+    (void)shmd_os_random(&fresh, sizeof fresh);
+    fresh |= 1;
+    shmd_local_store(&token, fresh);
+    seen = shmd_load_acquire(&token);
+  }
+  (void)snprintf(path, PATH_CAPACITY, DIRECTORY "/.shmdict-%016llx-%llu-%d", (unsigned long long)seen,
+                 (unsigned long long)shmd_os_pid(), fd);
+}
+
+static int create_temporary(uint32_t permissions) {
+  char path[PATH_CAPACITY];
+  /* The descriptor's number is part of the name: take the number first. */
+  const int number = open(DIRECTORY, O_PATH | O_CLOEXEC);
+  int fd, error;
+  if (number < 0) return -errno;
+  temporary_path(number, path);
+  fd = open(path, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, (mode_t)permissions);
+  if (fd < 0) {
+    error = -errno;
+    (void)close(number);
+    return error;
+  }
+  if (dup3(fd, number, O_CLOEXEC) < 0) {
+    error = -errno;
+    (void)unlink(path);
+    (void)close(fd);
+    (void)close(number);
+    return error;
+  }
+  (void)close(fd);
+  return number;
+}
+
+int shmd_os_create_unnamed(const char* name, uint32_t permissions) {
+  int fd = -1;
+  (void)name;
+  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
+    fd = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
+    if (fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) return -errno;
+  }
+  if (fd < 0) fd = create_temporary(permissions);
+  if (fd < 0) return fd;
+  if (fchmod(fd, (mode_t)permissions) != 0) { /* what was asked for, whatever the umask */
+    const int error = -errno;
+    shmd_os_discard(fd);
+    return error;
+  }
+  return fd;
+}
+
+int shmd_os_publish(int fd, const char* name) {
+  char from[PATH_CAPACITY], to[PATH_CAPACITY];
+  struct stat s;
+  object_path(name, to);
+  if (fstat(fd, &s) != 0) return -errno;
+  if (s.st_nlink == 0) {
+    descriptor_path(fd, from);
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+  }
+  temporary_path(fd, from);
+  if (link(from, to) != 0) return -errno;
+  (void)unlink(from);
+  return 0;
+}
+
+void shmd_os_discard(int fd) {
+  struct stat by_fd, by_path;
+  char path[PATH_CAPACITY];
+  if (fd < 0) return;
+  temporary_path(fd, path);
+  if (fstat(fd, &by_fd) == 0 && by_fd.st_nlink != 0 && lstat(path, &by_path) == 0 && by_path.st_ino == by_fd.st_ino &&
+      by_path.st_dev == by_fd.st_dev)
+    (void)unlink(path);
+  shmd_os_close(fd);
+}
+
+int shmd_os_open(const char* name, bool writable) {
+  char path[PATH_CAPACITY];
+  int fd;
+  object_path(name, path);
+  fd = open(path, (writable ? O_RDWR : O_RDONLY) | OPEN_FLAGS);
+  return fd >= 0 ? fd : -errno;
+}
+
+int shmd_os_reopen(int fd, bool writable) {
+  char path[PATH_CAPACITY];
+  int again;
+  descriptor_path(fd, path);
+  again = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  return again >= 0 ? again : -errno;
+}
+
+int shmd_os_unlink(const char* name) {
+  char path[PATH_CAPACITY];
+  object_path(name, path);
+  return unlink(path) == 0 ? 0 : -errno;
+}
+
+static void convert_info(const struct stat* s, shmd_file_info* info) {
+  info->regular = S_ISREG(s->st_mode);
+  info->size = (uint64_t)s->st_size;
+  info->device = (uint64_t)s->st_dev;
+  info->inode = (uint64_t)s->st_ino;
+  info->blocks_bytes = (uint64_t)s->st_blocks * 512;
+  info->owner = (uint32_t)s->st_uid;
+  info->links = (uint32_t)s->st_nlink;
+}
+
+int shmd_os_info(int fd, shmd_file_info* info) {
+  struct stat s;
+  if (fstat(fd, &s) != 0) return -errno;
+  convert_info(&s, info);
+  return 0;
+}
+
+int shmd_os_name_info(const char* name, shmd_file_info* info) {
+  char path[PATH_CAPACITY];
+  struct stat s;
+  object_path(name, path);
+  if (lstat(path, &s) != 0) return -errno;
+  convert_info(&s, info);
+  return 0;
+}
+
+int shmd_os_resize(int fd, uint64_t size) {
+  while (ftruncate(fd, (off_t)size) != 0)
+    if (errno != EINTR) return -errno;
+  return 0;
+}
+
+int shmd_os_read(int fd, uint64_t offset, void* buffer, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = pread(fd, (char*)buffer + done, size - done, (off_t)(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    if (n == 0) break;
+    done += (size_t)n;
+  }
+  return (int)done;
+}
+
+void shmd_os_close(int fd) {
+  if (fd >= 0) (void)close(fd);
+}
+
+int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base) {
+  /* Under mlockall(MCL_FUTURE) a readable mapping would be filled at once: the whole reserve. So it is made without
+   * access, unlocked, and only then opened. */
+  void* p = mmap(NULL, (size_t)size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  if (p == MAP_FAILED) return -errno;
+  (void)munlock(p, (size_t)size);
+  if (mprotect(p, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0) {
+    const int error = -errno;
+    (void)munmap(p, (size_t)size);
+    return error;
+  }
+  (void)madvise(p, (size_t)size, MADV_DONTDUMP);
+  *base = (unsigned char*)p;
+  return 0;
+}
+
+void shmd_os_unmap(unsigned char* base, uint64_t size) { (void)munmap(base, (size_t)size); }
+
+/* Through the system call: the library's function is a cancellation point, and these run under the lock. */
+static int change_space(int fd, int mode, uint64_t offset, uint64_t size) {
+  while (syscall(SYS_fallocate, fd, mode, (off_t)offset, (off_t)size) != 0)
+    if (errno != EINTR) return -errno;
+  return 0;
+}
+
+int shmd_os_allocate(int fd, uint64_t offset, uint64_t size) {
+  return change_space(fd, FALLOC_FL_KEEP_SIZE, offset, size);
+}
+
+int shmd_os_punch(int fd, uint64_t offset, uint64_t size) {
+  return change_space(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, size);
+}
+
+/* ---- byte locks ---- */
+
+static int byte_lock(int fd, int command, short type, uint64_t first, uint64_t count, struct flock* lock) {
+  memset(lock, 0, sizeof *lock); /* l_pid must be 0 */
+  lock->l_type = type;
+  lock->l_whence = SEEK_SET;
+  lock->l_start = (off_t)first;
+  lock->l_len = (off_t)count;
+  while (fcntl(fd, command, lock) != 0)
+    if (errno != EINTR) return -errno;
+  return 0;
+}
+
+int shmd_os_byte_try_lock(int fd, uint64_t byte, bool exclusive) {
+  struct flock lock;
+  const int result = byte_lock(fd, F_OFD_SETLK, exclusive ? F_WRLCK : F_RDLCK, byte, 1, &lock);
+  return result == -EACCES ? -EAGAIN : result;
+}
+
+int shmd_os_byte_unlock(int fd, uint64_t byte) {
+  struct flock lock;
+  return byte_lock(fd, F_OFD_SETLK, F_UNLCK, byte, 1, &lock);
+}
+
+int shmd_os_byte_held(int fd, uint64_t first, uint64_t count) {
+  struct flock lock;
+  const int result = byte_lock(fd, F_OFD_GETLK, F_WRLCK, first, count, &lock);
+  if (result != 0) return result;
+  return lock.l_type != F_UNLCK;
+}
+
+/* ---- waiting ---- */
+
+static bool portable_wait(void) {
+  static uint64_t environment; /* 0 = not looked at, 1 = no, 2 = yes */
+  if (SHMD_UNLIKELY(shmd_load_relaxed(&environment) == 0))
+    shmd_local_store(&environment, getenv("SHMDICT_PORTABLE_WAIT") != NULL ? 2 : 1);
+  return (shmd_os_forced & SHMD_OS_PORTABLE_WAIT) != 0 || shmd_load_relaxed(&environment) == 2;
+}
+
+/* For systems whose wait does not cross processes: spin, then sleep for longer and longer. */
+static void spin_then_sleep(const uint64_t* word, uint32_t expected, uint64_t timeout) {
+  const uint64_t start = shmd_os_now();
+  uint64_t pause = 20000;
+  int i;
+  for (i = 0; i < 200; ++i) {
+    if ((uint32_t)shmd_load_acquire(word) != expected) return;
+    shmd_pause();
+  }
+  while ((uint32_t)shmd_load_acquire(word) == expected) {
+    const uint64_t gone = shmd_os_now() - start;
+    if (gone >= timeout) return;
+    shmd_os_sleep(pause < timeout - gone ? pause : timeout - gone);
+    if (pause < 1000000) pause *= 2;
+  }
+}
+
+static const uint32_t* low_half(const uint64_t* word) {
+  const uint32_t* half = (const uint32_t*)(const void*)word;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  ++half;
+#endif
+  return half;
+}
+
+void shmd_os_wait(const uint64_t* word, uint32_t expected, uint64_t timeout) {
+  struct timespec t;
+  if (SHMD_UNLIKELY(portable_wait())) {
+    spin_then_sleep(word, expected, timeout);
+    return;
+  }
+  t.tv_sec = (time_t)(timeout / NS_PER_S);
+  t.tv_nsec = (long)(timeout % NS_PER_S);
+  (void)syscall(SYS_futex, low_half(word), FUTEX_WAIT, expected, &t, NULL, 0);
+}
+
+void shmd_os_wake(const uint64_t* word, int count) {
+  (void)syscall(SYS_futex, low_half(word), FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+/* ---- processes, threads, time ---- */
+
+static _Thread_local uint64_t thread_id; /* 0 = not asked yet */
+static uint64_t fork_page;               /* address of a page whose first word is 0 in a child that nobody told us of */
+
+uint64_t shmd_os_pid(void) { return (uint64_t)getpid(); }
+
+uint64_t shmd_os_thread(void) {
+  const uint64_t page = shmd_load_acquire(&fork_page);
+  if (SHMD_UNLIKELY(thread_id == 0 || page == 0 || shmd_load_relaxed((const uint64_t*)(uintptr_t)page) == 0))
+    thread_id = (uint64_t)syscall(SYS_gettid);
+  return thread_id;
+}
+
+uint64_t shmd_os_start_time(void) {
+  char text[1024];
+  const char* at;
+  int fd, n, field;
+  fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  n = (int)read(fd, text, sizeof text - 1);
+  (void)close(fd);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  at = strrchr(text, ')'); /* the program's name may hold anything, brackets too */
+  for (field = 2; at != NULL && field < 22; ++field) {
+    at = strchr(at, ' ');
+    if (at != NULL) ++at;
+  }
+  return at != NULL ? (uint64_t)strtoull(at, NULL, 10) : 0;
+}
+
+void shmd_os_program(char* buffer, size_t size) {
+  const char* name = program_invocation_short_name;
+  (void)snprintf(buffer, size, "%s", name != NULL ? name : "");
+}
+
+uint64_t shmd_os_now(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+void shmd_os_sleep(uint64_t ns) {
+  struct timespec t;
+  t.tv_sec = (time_t)(ns / NS_PER_S);
+  t.tv_nsec = (long)(ns % NS_PER_S);
+  (void)syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &t, NULL); /* the library's function is a cancellation point */
+}
+
+int shmd_os_random(void* buffer, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = getrandom((char*)buffer + done, size - done, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    done += (size_t)n;
+  }
+  return 0;
+}
+
+uint32_t shmd_os_user(void) { return (uint32_t)geteuid(); }
+
+void shmd_os_error_text(int error, char* buffer, size_t size) {
+  char local[128];
+  (void)snprintf(buffer, size, "%s", strerror_r(error, local, sizeof local));
+}
+
+uint64_t* shmd_os_fork_detector(void) {
+  if (fork_page == 0) {
+    void* p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    if (madvise(p, 4096, MADV_WIPEONFORK) != 0) {
+      (void)munmap(p, 4096);
+      return NULL;
+    }
+    shmd_local_store(&fork_page, (uint64_t)(uintptr_t)p);
+  }
+  return (uint64_t*)(uintptr_t)fork_page;
+}
+
+void shmd_os_forked(void) { thread_id = 0; }
+
+static void (*exit_function)(void);
+
+void shmd_os_at_exit(void (*function)(void)) { exit_function = function; }
+
+__attribute__((destructor)) static void run_exit_function(void) {
+  if (exit_function != NULL) exit_function();
+}

@@ -1,0 +1,439 @@
+#include "reclaim.h"
+
+#include "attach.h"
+#include "block.h"
+#include "index.h"
+#include "log.h"
+#include "node.h"
+#include "segment.h"
+
+#define SEG(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
+#define NODE(id, field) shmd_tx_get(t, SHMD_N(t, id, field))
+
+/* ---- pins that stand in the way ---- */
+
+/* The slot that holds the oldest pin, or SHMD_NO_SLOT. */
+static uint32_t oldest_holder(shmd_attachment* a, uint64_t oldest) {
+  uint32_t i;
+  for (i = 0; i < a->max_processes; ++i)
+    if ((shmd_load_acquire(shmd_pin_of(a, i)) & ~UINT64_C(7)) == oldest) return i;
+  return SHMD_NO_SLOT;
+}
+
+void shmd_reclaim_blame(shmd_attachment* a) {
+  shmd_error_info* error = shmd_error_slot();
+  const uint64_t oldest = shmd_pin_oldest(shmd_tx_of(a));
+  const uint32_t slot = oldest == UINT64_MAX ? SHMD_NO_SLOT : oldest_holder(a, oldest);
+  const int code = error->code;
+  shmd_slot* s;
+  char program[32];
+  int64_t pid;
+  if (slot == SHMD_NO_SLOT) return;
+  s = shmd_slot_of(a, slot);
+  pid = (int64_t)shmd_load_acquire(&s->pid);
+  shmd_copy_out(program, s->program, sizeof program);
+  program[sizeof program - 1] = '\0';
+  (void)shmd_fail(
+      code,
+      "dict '%s' is full: a snapshot or view of process %lld (%s) holds old data back; close it or end that process",
+      a->name, (long long)pid, program);
+  error = shmd_error_slot();
+  error->pid = pid;
+  for (pid = 0; pid < 31 && program[pid]; ++pid) error->program[pid] = program[pid];
+  error->program[pid] = '\0';
+}
+
+/* Now and then: is the holder of the oldest pin dead, or beyond max_pin_bytes? */
+static void look_at_pins(shmd_attachment* a, bool now) {
+  shmd_tx* t = shmd_tx_of(a);
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t oldest = shmd_pin_oldest(t), head = shmd_load_acquire(&c->head);
+  uint32_t slot;
+  bool taken = false;
+  if (oldest == UINT64_MAX) return;
+  if (!now && head - a->engine->pin_checked < a->segment_size) return;
+  a->engine->pin_checked = head;
+  slot = oldest_holder(a, oldest);
+  if (slot == SHMD_NO_SLOT) return;
+  if (slot != a->slot && !shmd_slot_alive(a, slot, &taken) && taken) {
+    shmd_slot_release(a, slot);
+    (void)shmd_fetch_add(&c->pin_version, 1);
+  } else if (head - oldest > a->super->max_pin_bytes && !(shmd_load_acquire(shmd_pin_of(a, slot)) & 1)) {
+    /* SYNC floor: publishes that pins below are not honoured; a snapshot looks at it after each read. */
+    shmd_store_seq(&c->floor, oldest + 8);
+    (void)shmd_fetch_add(&c->pin_version, 1);
+  }
+}
+
+/* ---- ghosts ---- */
+
+static int ghosts_step(shmd_tx* t) {
+  shmd_attachment* a = t->a;
+  uint32_t n;
+  for (n = 0; n < 64; ++n) {
+    const uint64_t ghost = SHMD_GET_C(t, ghost_head);
+    shmd_record_view v;
+    shmd_cursor c;
+    uint64_t next;
+    if (ghost == 0) break;
+    if (SHMD_GET_C(t, ghost_position) >= shmd_pin_oldest(t)) break;
+    if (!shmd_record_read(&a->reader, ghost, &v) || v.kind != SHMD_REC_ERASE || v.value_size != 8 ||
+        v.node >= a->super->node_capacity)
+      return (void)shmd_tx_astray(t, ghost), SHMD_ERR_CORRUPT;
+    if (SHMD_LOW(NODE(v.node, identity)) != SHMD_NODE_FREE) {
+      if (shmd_index_find(t, v.node, shmd_hash_key(a->reader.hash_seed, v.key, v.key_size), v.key, v.key_size, &c) < 0)
+        return SHMD_ERR_CORRUPT;
+      if (c.found && c.record.offset == ghost) {
+        shmd_segment_dead(t, ghost, v.size);
+        if (shmd_index_remove(t, &c)) shmd_index_queue_shrink(t, &c);
+      }
+    }
+    next = shmd_tx_get(t, (uint64_t)(v.value - a->reader.base));
+    SHMD_SET_C(t, ghost_head, next);
+    if (next == 0) {
+      SHMD_SET_C(t, ghost_tail, 0);
+    } else {
+      shmd_record_view after;
+      if (!shmd_record_read(&a->reader, next, &after)) return (void)shmd_tx_astray(t, next), SHMD_ERR_CORRUPT;
+      SHMD_SET_C(t, ghost_position, after.position);
+    }
+  }
+  return n != 0;
+}
+
+/* ---- sweep ---- */
+
+static int sweep_array(shmd_tx* t, uint64_t array) {
+  const uint64_t slots = UINT64_C(1) << SHMD_REF_LOG2(array);
+  uint64_t i;
+  for (i = 0; i < slots; ++i) {
+    const uint64_t slot = shmd_tx_get(t, SHMD_REF_OFFSET(array) + 8 * i);
+    if (shmd_slot_refers(slot) && (slot & SHMD_OFFSET_MASK) < t->a->reader.limit)
+      SHMD_PREFETCH(shmd_at(t->a, slot & SHMD_OFFSET_MASK));
+  }
+  for (i = 0; i < slots; ++i) {
+    const uint64_t slot = shmd_tx_get(t, SHMD_REF_OFFSET(array) + 8 * i);
+    shmd_record_view v;
+    if (!shmd_slot_refers(slot)) continue;
+    if (!shmd_record_read(&t->a->reader, slot & SHMD_OFFSET_MASK, &v))
+      return (void)shmd_tx_astray(t, slot), SHMD_ERR_CORRUPT;
+    shmd_segment_dead(t, v.offset, v.size);
+    if (v.kind == SHMD_REC_NODE && v.value_size == 8) {
+      const uint64_t child = shmd_load_acquire((const uint64_t*)(const void*)v.value);
+      if (SHMD_LOW(child) < t->a->super->node_capacity &&
+          NODE(SHMD_LOW(child), identity) == SHMD_PAIR(SHMD_HIGH(child), SHMD_NODE_LIVE))
+        shmd_node_remove(t, SHMD_LOW(child));
+    }
+  }
+  return 0;
+}
+
+/* 1 progress, 0 nothing to do or a pin in the way. */
+static int sweep_step(shmd_tx* t) {
+  const uint64_t id = SHMD_GET_C(t, sweep_head);
+  uint64_t prefix, array, next, span, i;
+  shmd_cursor c;
+  uint32_t depth;
+  if (id == SHMD_NONE || NODE(id, freed_at) > shmd_pin_oldest(t)) return 0;
+  prefix = NODE(id, sweep);
+  if (prefix > UINT32_MAX || NODE(id, root) == 0) {
+    shmd_node_release(t, (uint32_t)id);
+    return 1;
+  }
+  (void)shmd_index_find_block(t, (uint32_t)id, (uint32_t)prefix, UINT64_MAX, &c);
+  array = c.level[c.levels - 1].ref;
+  depth = c.level[c.levels - 1].depth;
+  if (array != 0) {
+    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+    if (descriptor == 0 || sweep_array(t, array) < 0) return SHMD_ERR_CORRUPT;
+    depth = SHMD_BLOCK_DEPTH(shmd_tx_get(t, descriptor + 8));
+    if (depth > SHMD_MAX_DEPTH) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
+    shmd_block_free(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+  }
+  span = UINT64_C(1) << (32 - depth);
+  next = (prefix & ~(span - 1)) + span;
+  if (c.levels == 1) {
+    shmd_tx_publish(t, c.level[0].at, 0);
+  } else {
+    const shmd_path_level* dir = &c.level[c.levels - 2];
+    const uint32_t log2 = SHMD_REF_LOG2(dir->ref), top = dir->depth;
+    const uint64_t count = depth >= top + log2 ? 1 : UINT64_C(1) << (top + log2 - depth);
+    const uint64_t first = (((uint64_t)(uint32_t)prefix << top & UINT32_MAX) >> (32 - log2)) & ~(count - 1);
+    uint32_t level;
+    for (i = 0; i < count; ++i) shmd_tx_publish(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), 0);
+    /* directories that lie wholly behind are done */
+    for (level = c.levels - 1; level > 0; --level) {
+      dir = &c.level[level - 1];
+      if (dir->depth != 0 && next >> (32 - dir->depth) == prefix >> (32 - dir->depth)) break;
+      if (dir->depth == 0 && next <= UINT32_MAX) break;
+      shmd_tx_publish(t, dir->at, 0);
+      shmd_block_free(t, SHMD_REF_OFFSET(dir->ref), SHMD_REF_LOG2(dir->ref));
+    }
+  }
+  shmd_tx_set(t, SHMD_N(t, id, sweep), next);
+  return 1;
+}
+
+/* ---- clean ---- */
+
+bool shmd_reclaim_due(shmd_tx* t) {
+  const uint64_t live = SHMD_GET_C(t, live_bytes);
+  return SHMD_GET_C(t, log_bytes) > live + live / 4 + t->a->super->buffer_size + 4 * t->a->segment_size;
+}
+
+static bool choose_victim(shmd_tx* t, uint32_t buckets) {
+  const uint64_t oldest = shmd_reuse_floor(t);
+  uint32_t b, looked;
+  for (b = 0; b < buckets; ++b) {
+    uint64_t id = shmd_tx_get(t, SHMD_CI(t, buckets, b));
+    for (looked = 0; looked < 4 && id != SHMD_NONE && t->error == 0; ++looked) {
+      if (SEG(id, pinned) <= oldest) {
+        shmd_segment_unlink(t, SHMD_CI(t, buckets, b), id);
+        shmd_tx_set(t, SHMD_S(t, id, kind), SHMD_PAIR(1, SHMD_SEG_VICTIM));
+        SHMD_SET_C(t, victim, id);
+        SHMD_SET_C(t, victim_at, shmd_segment_offset(t->a, id));
+        return true;
+      }
+      id = SHMD_LOW(SEG(id, links));
+    }
+  }
+  return false;
+}
+
+/* Moves the record if its slot still refers to it. 1 moved, 0 dead, negative: no room. */
+static int clean_record(shmd_tx* t, const shmd_record_view* v) {
+  shmd_attachment* a = t->a;
+  shmd_cursor c;
+  uint64_t fresh;
+  int result;
+  if (v->kind == SHMD_REC_CLEAR || v->node >= a->super->node_capacity ||
+      SHMD_LOW(NODE(v->node, identity)) == SHMD_NODE_FREE)
+    return 0;
+  result =
+      shmd_index_find(t, v->node, shmd_hash_key(a->reader.hash_seed, v->key, v->key_size), v->key, v->key_size, &c);
+  if (result < 0) return result;
+  if (!c.found || c.record.offset != v->offset) return 0;
+  if (v->kind == SHMD_REC_ERASE)
+    return (void)shmd_tx_astray(t, v->offset), SHMD_ERR_CORRUPT; /* ghosts keep victims away */
+  result = shmd_log_move(t, v, &fresh);
+  if (result < 0) return result;
+  shmd_segment_dead(t, v->offset, v->size);
+  shmd_index_set(t, &c, fresh);
+  if (v->kind == SHMD_REC_NODE && v->value_size == 8) {
+    const uint64_t child = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+    if (SHMD_LOW(child) < a->super->node_capacity) shmd_tx_set(t, SHMD_N(t, SHMD_LOW(child), self), fresh);
+  }
+  return 1;
+}
+
+/* 1 progress, 0 nothing to do, negative: abort. `buckets`: how full a victim may be, in eighths. */
+static int clean_step(shmd_tx* t, uint64_t budget, uint32_t buckets) {
+  shmd_attachment* a = t->a;
+  uint64_t id = SHMD_GET_C(t, victim), at, end, moved = 0;
+  if (id == SHMD_NONE) {
+    if (!choose_victim(t, buckets)) return 0;
+    id = SHMD_GET_C(t, victim);
+  }
+  at = SHMD_GET_C(t, victim_at);
+  end = shmd_segment_offset(a, id) + SEG(id, used);
+  for (;;) {
+    shmd_record_view v;
+    int result;
+    if (at >= end || SEG(id, live) == 0) {
+      if (SEG(id, live) != 0) return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
+      SHMD_ADD_C(t, log_bytes, -(int64_t)shmd_pages(SEG(id, used)));
+      shmd_segment_free(t, id);
+      SHMD_SET_C(t, victim, SHMD_NONE);
+      break;
+    }
+    if (!shmd_record_read(&a->reader, at, &v) || v.size > end - at)
+      return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
+    result = clean_record(t, &v);
+    if (result < 0) return result;
+    if (result > 0) moved += v.size;
+    at += v.size;
+    if (v.size >= budget || t->error != 0) break;
+    budget -= v.size;
+  }
+  if (SHMD_GET_C(t, victim) != SHMD_NONE) SHMD_SET_C(t, victim_at, at);
+  shmd_store_release(&shmd_control_of(a)->cleaned_bytes, shmd_load_acquire(&shmd_control_of(a)->cleaned_bytes) + moved);
+  return 1;
+}
+
+/* ---- sparse index segments ---- */
+
+bool shmd_reclaim_blocks_due(shmd_tx* t, uint32_t class_) {
+  const uint64_t count = t->a->engine->block_count[class_];
+  const uint64_t used = SHMD_GET_C(t, blocks_used[class_]);
+  const uint64_t capacity = SHMD_GET_C(t, block_segments[class_]) * count;
+  return capacity > used + used / 4 + count;
+}
+
+static int blocks_step(shmd_tx* t, uint32_t class_) {
+  shmd_attachment* a = t->a;
+  const uint64_t count = a->engine->block_count[class_], size = (uint64_t)SHMD_BLOCK_MIN << class_;
+  uint64_t id = SHMD_GET_C(t, compact_segment[class_]), base, w;
+  uint32_t moved = 0;
+  if (id == SHMD_NONE) {
+    uint32_t list = 1;
+    if (!shmd_reclaim_blocks_due(t, class_)) return 0;
+    id = shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 1));
+    if (id == SHMD_NONE) {
+      list = 0;
+      id = shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 0));
+    }
+    if (id == SHMD_NONE) return 0;
+    shmd_segment_unlink(t, SHMD_CI(t, block_lists[class_], list), id);
+    SHMD_SET_C(t, compact_segment[class_], id);
+  }
+  base = shmd_segment_offset(a, id);
+  for (w = 0; w < (count + 63) / 64; ++w) {
+    const uint64_t bits = shmd_tx_get(t, base + 8 * w);
+    uint32_t b;
+    if (bits == 0) continue;
+    for (b = 0; b < 64; ++b) {
+      uint64_t offset, owner;
+      shmd_cursor c;
+      int result;
+      if (!(bits >> b & 1)) continue;
+      offset = base + a->engine->block_first[class_] + (w * 64 + b) * size;
+      owner = shmd_tx_get(t, base + (count + 63) / 64 * 8 + (w * 64 + b) * sizeof(shmd_block));
+      if (!shmd_index_find_block(t, SHMD_LOW(owner), SHMD_HIGH(owner), offset, &c))
+        return (void)shmd_tx_astray(t, offset), SHMD_ERR_CORRUPT;
+      result = shmd_index_move_block(t, &c);
+      if (result < 0) return result;
+      if (++moved * size >= 8192 || moved >= 16) return 1;
+    }
+  }
+  return moved != 0;
+}
+
+/* ---- steps ---- */
+
+/* Runs one kind of step as a commit of its own. 1 progress, 0 none. */
+static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint32_t argument) {
+  shmd_tx* t = shmd_tx_of(a);
+  int result = 0;
+  switch (kind) {
+    case SHMD_WORK_GHOSTS:
+      result = ghosts_step(t);
+      break;
+    case SHMD_WORK_SWEEP:
+      result = sweep_step(t);
+      break;
+    case SHMD_WORK_CLEAN:
+      result = clean_step(t, budget, argument);
+      break;
+    case SHMD_WORK_BLOCKS:
+      result = blocks_step(t, argument);
+      break;
+    case SHMD_WORK_SETTLE:
+      result = shmd_segment_settle(t);
+      break;
+    case SHMD_WORK_RESERVE:
+      shmd_segment_reserve(t);
+      result = t->count != 0;
+      break;
+    default:
+      break;
+  }
+  if (result <= 0 || t->error != 0) {
+    shmd_tx_abort(t);
+    return 0;
+  }
+  return shmd_tx_commit(t) == 0 ? 1 : 0;
+}
+
+static int blocks_round(shmd_attachment* a) {
+  uint32_t class_;
+  int done = 0;
+  for (class_ = 0; class_ < SHMD_BLOCK_CLASSES && !done; ++class_) done = commit_step(a, SHMD_WORK_BLOCKS, 0, class_);
+  return done;
+}
+
+/* Forgets work that is done; what a pin stands in the way of stays. */
+static void review(shmd_attachment* a) {
+  shmd_tx* t = shmd_tx_of(a);
+  uint64_t work = 0;
+  uint32_t class_;
+  if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t)) work |= SHMD_WORK_CLEAN;
+  if (SHMD_GET_C(t, sweep_head) != SHMD_NONE) work |= SHMD_WORK_SWEEP;
+  if (SHMD_GET_C(t, ghost_head) != 0) work |= SHMD_WORK_GHOSTS;
+  if (SHMD_GET_C(t, freed_count) > 0) work |= SHMD_WORK_SETTLE;
+  for (class_ = 0; class_ < SHMD_BLOCK_CLASSES; ++class_)
+    if (SHMD_GET_C(t, compact_segment[class_]) != SHMD_NONE || shmd_reclaim_blocks_due(t, class_))
+      work |= SHMD_WORK_BLOCKS;
+  if (SHMD_GET_C(t, reserve) == SHMD_NONE && SHMD_GET_C(t, log_bytes) >= 2 * a->segment_size) work |= SHMD_WORK_RESERVE;
+  if (work != SHMD_GET_C(t, work)) {
+    SHMD_SET_C(t, work, work);
+    (void)shmd_tx_commit(t);
+  } else {
+    shmd_tx_abort(t);
+  }
+}
+
+void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
+  shmd_tx* t = shmd_tx_of(a);
+  const uint64_t work = shmd_load_acquire(&shmd_control_of(a)->work);
+  t->debt = 0;
+  look_at_pins(a, false);
+  if (work & SHMD_WORK_GHOSTS) {
+    (void)commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
+    shmd_reclaim_shrink(a);
+  }
+  if (work & SHMD_WORK_SWEEP) (void)commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  if (work & SHMD_WORK_CLEAN) {
+    uint64_t budget = 4 * appended;
+    if (budget > 65536) budget = 65536;
+    if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
+      (void)commit_step(a, SHMD_WORK_CLEAN, budget, SHMD_BUCKETS - 1);
+  }
+  if (work & SHMD_WORK_SETTLE) (void)commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  if (work & SHMD_WORK_BLOCKS) (void)blocks_round(a);
+  if (work & SHMD_WORK_RESERVE) (void)commit_step(a, SHMD_WORK_RESERVE, 0, 0);
+  review(a);
+}
+
+void shmd_reclaim_shrink(shmd_attachment* a) {
+  shmd_tx* t = shmd_tx_of(a);
+  const uint32_t count = t->shrink_count;
+  uint32_t i;
+  t->shrink_count = 0;
+  for (i = 0; i < count; ++i) {
+    const uint64_t identity = NODE(t->shrinks[i].node, identity);
+    if (SHMD_LOW(identity) == SHMD_NODE_LIVE && shmd_index_shrink(t, t->shrinks[i].node, t->shrinks[i].prefix) == 0)
+      (void)shmd_tx_commit(t);
+    else
+      shmd_tx_abort(t);
+  }
+}
+
+bool shmd_reclaim_urgent(shmd_attachment* a) {
+  int rounds, useful = 0;
+  look_at_pins(a, true);
+  for (rounds = 0; rounds < 512; ++rounds) {
+    int done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
+    done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
+    done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+    if (!done) break;
+    ++useful;
+    if (rounds >= 16 && shmd_load_acquire(&shmd_control_of(a)->warm_count) != 0) break;
+  }
+  return useful != 0;
+}
+
+bool shmd_reclaim_all(shmd_attachment* a, bool thorough) {
+  shmd_tx* t = shmd_tx_of(a);
+  int done, i;
+  look_at_pins(a, true);
+  done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
+  shmd_reclaim_shrink(a);
+  done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  if (thorough || SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
+    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
+  for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  done += blocks_round(a);
+  review(a);
+  return done != 0;
+}

@@ -1,0 +1,40 @@
+/*
+ * Reclaim: bounded steps that later writes take for earlier ones, each a commit of its own.
+ *
+ *   ghosts  ERASE records that slots still refer to although the pins they were kept for are gone
+ *   sweep   a removed dict: one array per step, its records dead, its children queued, its blocks freed
+ *   clean   the sparsest closed log segment: live records move to the cold log, then the segment is free
+ *   blocks  a sparse index segment: its blocks move to fuller ones
+ *   settle  freed segments become warm, or are punched chunk by chunk and joined to extents
+ *
+ * Pacing. Cleaning runs while log_bytes > 1.25 live_bytes + buffer_size + 4 segments, and then looks at 4 bytes for every
+ * byte appended. Let u be the liveness of the victim, the sparsest segment: u <= live_bytes / log_bytes. Looking at x
+ * bytes frees (1 - u) x. At log_bytes = 1.5 live_bytes, u <= 2/3, and 4 bytes looked at free at least 4/3 > 1: the log
+ * shrinks faster than it is appended to, so log_bytes stays below 1.5 live_bytes + buffer_size + 4 segments.
+ * A write calls once its process has appended SHMD_STEP_BYTES since the last step: one commit pays for many writes.
+ *
+ * Crash points: none of its own; each step is one redo list.
+ */
+#ifndef SHMD_RECLAIM_H
+#define SHMD_RECLAIM_H
+
+#include "redo.h"
+
+#define SHMD_STEP_BYTES 2048u
+
+/* After a commit that made work, outside transactions, under the lock. */
+void shmd_reclaim_step(shmd_attachment* a, uint64_t appended);
+/* Shrinks the arrays that the last commit made sparse. */
+void shmd_reclaim_shrink(shmd_attachment* a);
+/* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. */
+bool shmd_reclaim_urgent(shmd_attachment* a);
+/* One unit of everything that can be done now, for compact and clear: false when nothing is left to do. */
+bool shmd_reclaim_all(shmd_attachment* a, bool thorough);
+/* Names the holder of the oldest pin in the calling thread's last error. */
+void shmd_reclaim_blame(shmd_attachment* a);
+/* Whether the log has grown beyond what pacing allows (called when a log segment is closed). */
+bool shmd_reclaim_due(shmd_tx* t);
+/* Whether a class of index blocks is sparse enough to be compacted. */
+bool shmd_reclaim_blocks_due(shmd_tx* t, uint32_t class_);
+
+#endif

@@ -1,0 +1,269 @@
+#include "redo.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "attach.h"
+#include "block.h"
+#include "lock.h"
+#include "log.h"
+#include "node.h"
+#include "object.h"
+#include "segment.h"
+
+#if defined(SHMD_CRASH_POINTS)
+#include <signal.h>
+uint64_t shmd_crash_at;
+uint64_t shmd_crash_count;
+void shmd_crash_point(void) {
+  const uint64_t n = __atomic_add_fetch(&shmd_crash_count, 1, __ATOMIC_RELAXED);
+  if (n == shmd_crash_at) {
+    raise(SIGKILL);
+  }
+}
+#endif
+
+#define MAP_FROM 24 /* so many staged words are searched one by one; more go through the map */
+
+static uint64_t map_slot(const shmd_tx* t, uint64_t offset) {
+  return ((offset >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (t->map_size - 1);
+}
+
+static void map_insert(shmd_tx* t, uint64_t index) {
+  uint64_t i = map_slot(t, t->list[index].where & ~SHMD_REDO_PUBLISH);
+  while (t->map[i] != 0) i = (i + 1) & (t->map_size - 1);
+  t->map[i] = (uint32_t)index + 1;
+}
+
+/* Makes the map at least twice as long as the list may get before the next call. */
+static bool map_grow(shmd_tx* t) {
+  uint64_t i, size = 256;
+  while (size < t->count * 4) size *= 2;
+  if (size > t->map_size) {
+    uint32_t* map = (uint32_t*)malloc((size_t)size * sizeof(uint32_t));
+    if (map == NULL) return false;
+    free(t->map);
+    t->map = map;
+    t->map_size = size;
+  }
+  memset(t->map, 0, (size_t)t->map_size * sizeof(uint32_t));
+  for (i = 0; i < t->count; ++i) map_insert(t, i);
+  t->mapped = true;
+  return true;
+}
+
+uint64_t shmd_tx_find(const shmd_tx* t, uint64_t offset) {
+  uint64_t i;
+  if (!t->mapped) {
+    for (i = t->count; i > 0; --i)
+      if ((t->list[i - 1].where & ~SHMD_REDO_PUBLISH) == offset) return i;
+    return 0;
+  }
+  for (i = map_slot(t, offset); t->map[i] != 0; i = (i + 1) & (t->map_size - 1))
+    if ((t->list[t->map[i] - 1].where & ~SHMD_REDO_PUBLISH) == offset) return t->map[i];
+  return 0;
+}
+
+uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset) {
+  if (t->error == 0)
+    t->error = shmd_fail(
+        SHMD_ERR_CORRUPT,
+        "dict '%s' is corrupt: a reference leads to offset %llu; run shmd_check, restore a backup, or unlink it",
+        t->a->name, (unsigned long long)offset);
+  return 0;
+}
+
+/* Gives memory to the part of the list that entry `index` lies in. */
+static int list_memory(shmd_tx* t, uint64_t index) {
+  shmd_control* c = shmd_control_of(t->a);
+  const uint64_t have = shmd_load_acquire(&c->redo_allocated);
+  if ((index + 1) * sizeof(shmd_redo_entry) > have) {
+    const uint64_t step = have < SHMD_CHUNK ? have : SHMD_CHUNK;
+    const int result = shmd_object_allocate(t->a, t->a->super->redo_offset + have, step);
+    if (result < 0) return shmd_tx_fail(t, result);
+    shmd_store_release(&c->redo_allocated, have + step);
+  }
+  return 0;
+}
+
+void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
+  uint64_t found;
+  if (SHMD_UNLIKELY(!shmd_tx_in_bounds(t, offset))) {
+    (void)shmd_tx_astray(t, offset);
+    return;
+  }
+  found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
+  if (found != 0) {
+    shmd_store_release(&t->list[found - 1].value, value);
+    if (flag) shmd_store_release(&t->list[found - 1].where, offset | flag);
+    return;
+  }
+  if (t->error != 0) return;
+  if (SHMD_UNLIKELY(t->count >= MAP_FROM)) {
+    if (t->count >= t->capacity) {
+      t->error =
+          shmd_fail(SHMD_ERR_TRANSACTION_TOO_LARGE, "dict '%s': a transaction may change at most %llu words; split it",
+                    t->a->name, (unsigned long long)t->capacity);
+      return;
+    }
+    if (list_memory(t, t->count) < 0) return;
+    if ((!t->mapped || t->count * 2 > t->map_size) && !map_grow(t)) {
+      t->error = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a transaction of this size", t->a->name);
+      return;
+    }
+  }
+  shmd_store_release(&t->list[t->count].where, offset | flag);
+  shmd_store_release(&t->list[t->count].value, value);
+  ++t->count;
+  if (SHMD_UNLIKELY(t->mapped)) map_insert(t, t->count - 1);
+}
+
+/* One pass over the committed list. The list is shared: bounds again before each store. */
+static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t flag) {
+  uint64_t i;
+  bool good = true;
+  for (i = 0; i < count; ++i) {
+    const uint64_t where = shmd_load_acquire(&list[i].where);
+    const uint64_t offset = where & ~SHMD_REDO_PUBLISH;
+    if ((where & SHMD_REDO_PUBLISH) != flag) continue;
+    if (SHMD_UNLIKELY(offset < a->super->control_offset || offset > a->max_size - 8 || (offset & 7) != 0)) {
+      good = false;
+      continue;
+    }
+    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[i].value));
+  }
+  return good;
+}
+
+static void reset(shmd_tx* t) {
+  t->count = 0;
+  t->error = 0;
+  t->user = false;
+  t->appended = false;
+  t->mapped = false;
+  t->segments_freed = 0;
+  t->nodes_freed = 0;
+  t->freed_count = 0;
+  t->trim = SHMD_NONE;
+}
+
+void shmd_tx_abort(shmd_tx* t) { reset(t); }
+
+int shmd_tx_commit(shmd_tx* t) {
+  shmd_attachment* a = t->a;
+  shmd_control* c = shmd_control_of(a);
+  uint64_t trim;
+  if (SHMD_UNLIKELY(t->freed_count != 0)) shmd_block_free_deferred(t);
+  if (SHMD_UNLIKELY(t->error != 0)) {
+    const int error = t->error;
+    reset(t);
+    return error;
+  }
+  if (t->count == 0) {
+    reset(t);
+    return 0;
+  }
+  /* SYNC redo: publishes the list; recovery observes its length under the lock it takes over. */
+  shmd_store_release(&c->redo_length, t->count);
+  if (!apply_pass(a, t->list, t->count, 0) || !apply_pass(a, t->list, t->count, SHMD_REDO_PUBLISH)) {
+    reset(t);
+    return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: its redo list was overwritten; unlink it", a->name);
+  }
+  shmd_store_release(&c->redo_length, 0);
+  /* SYNC published: publishes every record below head and all that refers to it. */
+  shmd_store_release(&c->published, shmd_load_acquire(&c->head));
+  shmd_store_release(&c->commits, shmd_load_acquire(&c->commits) + 1);
+  ++t->commit_count;
+  trim = t->trim;
+  reset(t);
+  if (SHMD_UNLIKELY(trim != SHMD_NONE)) shmd_segment_trim(a, trim);
+  return 0;
+}
+
+/* ---- what attach.c and lock.c call ---- */
+
+int shmd_engine_recover(shmd_attachment* a) {
+  shmd_control* c = shmd_control_of(a);
+  shmd_tx* t = shmd_tx_of(a);
+  const shmd_redo_entry* list = (const shmd_redo_entry*)(const void*)shmd_at(a, a->super->redo_offset);
+  /* SYNC redo: observes a committed list of the dead owner. */
+  const uint64_t length = shmd_load_acquire(&c->redo_length);
+  const uint64_t inner = shmd_load_acquire(&c->inner);
+  reset(t);
+  shmd_local_store(&a->reader.writer, 0);
+  if (length > a->super->redo_capacity)
+    return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list of impossible length; unlink it", a->name);
+  if (length != 0) {
+    if (!apply_pass(a, list, length, 0) || !apply_pass(a, list, length, SHMD_REDO_PUBLISH))
+      return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list that leads out of it; unlink it", a->name);
+    shmd_store_release(&c->redo_length, 0);
+    shmd_store_release(&c->replays, shmd_load_acquire(&c->replays) + 1);
+  }
+  shmd_store_release(&c->published, shmd_load_acquire(&c->head));
+  shmd_store_release(&c->recoveries, shmd_load_acquire(&c->recoveries) + 1);
+  if (inner & 1) shmd_store_release(&c->inner, inner + 1);
+  return 0;
+}
+
+int shmd_engine_attach(shmd_attachment* a) {
+  struct shmd_engine* e = (struct shmd_engine*)calloc(1, sizeof *e);
+  if (e != NULL) e->scratch = (struct shmd_scratch*)malloc(sizeof *e->scratch);
+  if (e == NULL || e->scratch == NULL) {
+    free(e);
+    return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to attach", a->name);
+  }
+  e->tx.a = a;
+  e->tx.list = (shmd_redo_entry*)(void*)shmd_at(a, a->super->redo_offset);
+  e->tx.capacity = a->super->redo_capacity;
+  reset(&e->tx);
+  shmd_block_geometry(a->segment_size, e->block_count, e->block_first);
+  a->engine = e;
+  return 0;
+}
+
+void shmd_engine_detach(shmd_attachment* a) {
+  if (a->engine == NULL) return;
+  free(a->engine->tx.map);
+  free(a->engine->tx.freed);
+  free(a->engine->tx.shrinks);
+  free(a->engine->scratch);
+  free(a->engine);
+  a->engine = NULL;
+}
+
+int shmd_engine_format(shmd_attachment* a) {
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t redo_first = 16384;
+  shmd_tx* t = shmd_tx_of(a);
+  uint32_t i;
+  int result = shmd_object_allocate(a, a->super->redo_offset, redo_first);
+  if (result < 0) return result;
+  shmd_store_release(&c->redo_allocated, redo_first);
+  shmd_store_release(&c->victim, SHMD_NONE);
+  shmd_store_release(&c->cold_segment, SHMD_NONE);
+  shmd_store_release(&c->freed_head, SHMD_NONE);
+  shmd_store_release(&c->freed_tail, SHMD_NONE);
+  shmd_store_release(&c->warm_head, SHMD_NONE);
+  shmd_store_release(&c->reserve, SHMD_NONE);
+  shmd_store_release(&c->node_free_head, SHMD_NONE);
+  shmd_store_release(&c->node_free_tail, SHMD_NONE);
+  shmd_store_release(&c->sweep_head, SHMD_NONE);
+  shmd_store_release(&c->sweep_tail, SHMD_NONE);
+  shmd_store_release(&c->block_stamp, UINT64_MAX);
+  shmd_store_release(&c->pin_oldest, UINT64_MAX);
+  shmd_store_release(&c->pin_seen, 0);
+  for (i = 0; i < SHMD_EXTENT_CLASSES; ++i) shmd_store_release(&c->extents[i], SHMD_NONE);
+  for (i = 0; i < SHMD_BUCKETS; ++i) shmd_store_release(&c->buckets[i], SHMD_NONE);
+  for (i = 0; i < SHMD_BLOCK_CLASSES; ++i) {
+    shmd_store_release(&c->block_lists[i][0], SHMD_NONE);
+    shmd_store_release(&c->block_lists[i][1], SHMD_NONE);
+    shmd_store_release(&c->compact_segment[i], SHMD_NONE);
+  }
+  result = shmd_log_format(t);
+  if (result >= 0) result = shmd_node_format(t);
+  if (result < 0) {
+    shmd_tx_abort(t);
+    return result;
+  }
+  return shmd_tx_commit(t);
+}

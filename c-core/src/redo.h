@@ -1,0 +1,129 @@
+/*
+ * The commit in preparation, and the redo list that makes it atomic.
+ *
+ * Every change of shared state outside fresh memory is staged: shmd_tx_set(offset, new value). Staged words stand in the
+ * shared redo list, which nobody reads while its length is 0. shmd_tx_commit():
+ *   (1) all room was made and all records and index blocks were written, to memory that nothing refers to
+ *   (2) the list is complete
+ *   (3) store redo_length: committed
+ *   (4) apply the first pass: words that only writers read
+ *   (5) apply the second pass (shmd_tx_publish): words that readers follow: visible
+ *   (6) store redo_length = 0, then published = head
+ * Killed before (3): recovery forgets the list; nothing refers to what was written. After (3): recovery applies the
+ * list again, from the start, as often as it is killed itself (absolute values: applying twice is applying once).
+ * After the 0 of (6): recovery only stores published = head.
+ *
+ * Lock discipline: all of it under the shard's lock; one shmd_tx per attachment.
+ * Not here: what a change consists of; who waits for it.
+ */
+#ifndef SHMD_REDO_H
+#define SHMD_REDO_H
+
+#include "core.h"
+#include "error.h"
+
+typedef struct shmd_block_ref {
+  uint64_t offset;
+  uint32_t class_;
+} shmd_block_ref;
+
+/* An array to shrink after the commit: see shmd_index_shrink. */
+typedef struct shmd_shrink {
+  uint32_t node, prefix;
+} shmd_shrink;
+
+/* Where an array is rebuilt: too large for a small thread's stack. */
+#define SHMD_SCRATCH_SLOTS (1u << SHMD_ARRAY_OVERFLOW_LOG2)
+struct shmd_scratch {
+  uint64_t slots[SHMD_SCRATCH_SLOTS];
+  uint64_t words[SHMD_SCRATCH_SLOTS];
+  uint32_t hashes[SHMD_SCRATCH_SLOTS];
+  uint32_t count;
+};
+
+typedef struct shmd_tx {
+  shmd_attachment* a;
+  shmd_redo_entry* list; /* in shared memory */
+  uint64_t capacity;     /* entries */
+  uint64_t count;
+  int error;               /* sticky: the commit will fail with it */
+  bool user;               /* opened by shmd_begin: calls join it */
+  uint64_t begun_at;       /* of a user transaction: published then. It stages as if a snapshot was held there */
+  bool appended;           /* a record of this commit exists already */
+  uint32_t segments_freed; /* pushed to the freed queue by this commit: not to be taken from it yet */
+  uint32_t nodes_freed;
+  uint64_t trim;         /* log segments closed by this commit: their unused tails go back after it */
+  uint64_t debt;         /* bytes appended since the last reclaim step of this process */
+  uint64_t commit_count; /* of this process: tells an update callback's caller that something was written inside */
+  /* where staged words are found again once there are many: open addressing, 0 = free, else index + 1 */
+  uint32_t* map;
+  uint64_t map_size;
+  bool mapped;
+  /* index blocks to free at commit: no commit reuses what it frees itself */
+  shmd_block_ref* freed;
+  uint32_t freed_count, freed_capacity;
+  shmd_shrink* shrinks;
+  uint32_t shrink_count, shrink_capacity;
+} shmd_tx;
+
+struct shmd_engine {
+  shmd_tx tx;
+  uint32_t block_count[SHMD_BLOCK_CLASSES]; /* blocks in an index segment of the class */
+  uint32_t block_first[SHMD_BLOCK_CLASSES]; /* offset of the first one in the segment */
+  struct shmd_scratch* scratch;
+  uint64_t pin_checked; /* position at which the holder of the oldest pin was last looked at */
+};
+
+SHMD_INLINE shmd_tx* shmd_tx_of(shmd_attachment* a) { return &a->engine->tx; }
+
+uint64_t shmd_tx_find(const shmd_tx* t, uint64_t offset); /* index + 1, or 0 */
+void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag);
+uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset); /* an offset out of bounds: the commit fails as CORRUPT */
+
+SHMD_INLINE bool shmd_tx_in_bounds(const shmd_tx* t, uint64_t offset) {
+  return SHMD_LIKELY(offset < t->a->max_size && (offset & 7) == 0);
+}
+/* A shared word as this commit will leave it. */
+SHMD_INLINE uint64_t shmd_tx_get(shmd_tx* t, uint64_t offset) {
+  if (SHMD_UNLIKELY(!shmd_tx_in_bounds(t, offset))) return shmd_tx_astray(t, offset);
+  if (t->count != 0) {
+    const uint64_t found = shmd_tx_find(t, offset);
+    if (found != 0) return t->list[found - 1].value;
+  }
+  return shmd_load_acquire(shmd_word(t->a, offset));
+}
+SHMD_INLINE void shmd_tx_set(shmd_tx* t, uint64_t offset, uint64_t value) { shmd_tx_stage(t, offset, value, 0); }
+SHMD_INLINE void shmd_tx_publish(shmd_tx* t, uint64_t offset, uint64_t value) {
+  shmd_tx_stage(t, offset, value, SHMD_REDO_PUBLISH);
+}
+SHMD_INLINE int shmd_tx_fail(shmd_tx* t, int code) {
+  if (t->error == 0) t->error = code;
+  return code;
+}
+
+/* 0, or the sticky error (then everything was forgotten). */
+int shmd_tx_commit(shmd_tx* t);
+void shmd_tx_abort(shmd_tx* t);
+
+/* Offsets of words, for staging. */
+#define SHMD_C(t, field) ((t)->a->super->control_offset + offsetof(shmd_control, field))
+#define SHMD_CI(t, field, i) (SHMD_C(t, field) + 8 * (uint64_t)(i))
+#define SHMD_S(t, id, field) \
+  ((t)->a->super->segments_offset + (uint64_t)(id) * sizeof(shmd_segment) + offsetof(shmd_segment, field))
+#define SHMD_N(t, id, field) \
+  ((t)->a->super->nodes_offset + (uint64_t)(id) * sizeof(shmd_node_entry) + offsetof(shmd_node_entry, field))
+#define SHMD_GET_C(t, field) shmd_tx_get(t, SHMD_C(t, field))
+#define SHMD_SET_C(t, field, value) shmd_tx_set(t, SHMD_C(t, field), value)
+#define SHMD_ADD_C(t, field, delta) \
+  shmd_tx_set(t, SHMD_C(t, field), shmd_tx_get(t, SHMD_C(t, field)) + (uint64_t)(delta))
+
+#define SHMD_HIGH(w) ((uint32_t)((w) >> 32))
+#define SHMD_LOW(w) ((uint32_t)(w))
+#define SHMD_PAIR(high, low) (((uint64_t)(high) << 32) | (uint32_t)(low))
+
+#if defined(SHMD_CRASH_POINTS)
+extern uint64_t shmd_crash_at;    /* 0 = never; n = the n-th store from now kills the process */
+extern uint64_t shmd_crash_count; /* stores so far */
+#endif
+
+#endif

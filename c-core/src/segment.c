@@ -1,0 +1,365 @@
+#include "segment.h"
+
+#include "attach.h"
+#include "node.h"
+#include "object.h"
+
+#define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
+#define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
+
+void shmd_recycle(shmd_tx* t) {
+  shmd_control* c = shmd_control_of(t->a);
+  /* SYNC recycle: publishes that bytes freed by earlier commits will be overwritten; the overwriting stores follow. */
+  shmd_store_release(&c->recycle, shmd_load_acquire(&c->recycle) + 1);
+}
+
+uint64_t shmd_pin_oldest(shmd_tx* t) {
+  shmd_attachment* a = t->a;
+  shmd_control* c = shmd_control_of(a);
+  /* SYNC pin: observes that a pin was stored before the version moved. */
+  const uint64_t version = shmd_load_acquire(&c->pin_version);
+  uint64_t oldest = UINT64_MAX, floor;
+  uint32_t i;
+  if (SHMD_LIKELY(version == shmd_load_acquire(&c->pin_seen))) {
+    oldest = shmd_load_acquire(&c->pin_oldest);
+    return SHMD_UNLIKELY(t->user) && t->begun_at < oldest ? t->begun_at : oldest;
+  }
+  floor = shmd_load_acquire(&c->floor);
+  for (i = 0; i < a->max_processes; ++i) {
+    const uint64_t pin = shmd_load_acquire(shmd_pin_of(a, i));
+    const uint64_t position = pin & ~UINT64_C(7);
+    if (pin == UINT64_MAX || (position < floor && !(pin & 1))) continue;
+    if (position < oldest) oldest = position;
+  }
+  shmd_store_release(&c->pin_oldest, oldest);
+  shmd_store_release(&c->pin_seen, version);
+  return t->user && t->begun_at < oldest ? t->begun_at : oldest;
+}
+
+uint64_t shmd_reuse_floor(shmd_tx* t) {
+  const uint64_t oldest = shmd_pin_oldest(t);
+  const uint64_t ghost = SHMD_GET_C(t, ghost_head) == 0 ? UINT64_MAX : SHMD_GET_C(t, ghost_position);
+  return ghost < oldest ? ghost : oldest;
+}
+
+/* ---- doubly linked lists of segments: `list` is the offset of the word that names the first ---- */
+
+void shmd_segment_link(shmd_tx* t, uint64_t list, uint64_t id) {
+  const uint64_t first = shmd_tx_get(t, list);
+  SET(id, links, SHMD_PAIR(SHMD_NONE, first));
+  if (first != SHMD_NONE) SET(first, links, SHMD_PAIR(id, SHMD_LOW(GET(first, links))));
+  shmd_tx_set(t, list, id);
+}
+
+void shmd_segment_unlink(shmd_tx* t, uint64_t list, uint64_t id) {
+  const uint64_t links = GET(id, links);
+  const uint64_t previous = SHMD_HIGH(links), next = SHMD_LOW(links);
+  if (previous == SHMD_NONE)
+    shmd_tx_set(t, list, next);
+  else
+    SET(previous, links, SHMD_PAIR(SHMD_HIGH(GET(previous, links)), next));
+  if (next != SHMD_NONE) SET(next, links, SHMD_PAIR(previous, SHMD_LOW(GET(next, links))));
+}
+
+/* ---- extents ---- */
+
+static uint32_t extent_class(uint64_t length) {
+  uint32_t class_ = 0;
+  while ((length >>= 1) != 0) ++class_;
+  return class_ < SHMD_EXTENT_CLASSES ? class_ : SHMD_EXTENT_CLASSES - 1;
+}
+
+static void extent_mark(shmd_tx* t, uint64_t first, uint64_t length) {
+  SET(first, kind, SHMD_PAIR(length, SHMD_SEG_EXTENT));
+  SET(first + length - 1, kind, SHMD_PAIR(length, SHMD_SEG_EXTENT));
+}
+
+static void extent_remove(shmd_tx* t, uint64_t first, uint64_t length) {
+  shmd_segment_unlink(t, SHMD_CI(t, extents, extent_class(length)), first);
+}
+
+static void extent_add(shmd_tx* t, uint64_t first, uint64_t length) {
+  const uint64_t frontier = SHMD_GET_C(t, frontier);
+  uint64_t kind;
+  if (first > 0) {
+    kind = GET(first - 1, kind);
+    if (shmd_segment_kind_of(kind) == SHMD_SEG_EXTENT && SHMD_HIGH(kind) <= first) {
+      extent_remove(t, first - SHMD_HIGH(kind), SHMD_HIGH(kind));
+      first -= SHMD_HIGH(kind);
+      length += SHMD_HIGH(kind);
+    }
+  }
+  if (first + length < frontier) {
+    kind = GET(first + length, kind);
+    if (shmd_segment_kind_of(kind) == SHMD_SEG_EXTENT) {
+      extent_remove(t, first + length, SHMD_HIGH(kind));
+      length += SHMD_HIGH(kind);
+    }
+  }
+  if (first + length == frontier) {
+    SET(first, kind, SHMD_SEG_VIRGIN);
+    SHMD_SET_C(t, frontier, first);
+    return;
+  }
+  extent_mark(t, first, length);
+  shmd_segment_link(t, SHMD_CI(t, extents, extent_class(length)), first);
+}
+
+/* Cuts `count` segments off an extent that is long enough. False if none is found in a bounded search. */
+static bool extent_take(shmd_tx* t, uint64_t count, uint64_t* id) {
+  uint32_t class_;
+  for (class_ = extent_class(count); class_ < SHMD_EXTENT_CLASSES; ++class_) {
+    uint64_t first = shmd_tx_get(t, SHMD_CI(t, extents, class_));
+    int looked;
+    for (looked = 0; looked < 8 && first != SHMD_NONE; ++looked) {
+      const uint64_t length = SHMD_HIGH(GET(first, kind));
+      if (length >= count) {
+        extent_remove(t, first, length);
+        if (length > count) {
+          extent_mark(t, first + count, length - count);
+          shmd_segment_link(t, SHMD_CI(t, extents, extent_class(length - count)), first + count);
+        }
+        *id = first;
+        return true;
+      }
+      first = SHMD_LOW(GET(first, links));
+    }
+  }
+  return false;
+}
+
+/* ---- the segment table's own memory ---- */
+
+static int table_memory(shmd_tx* t, uint64_t segments) {
+  shmd_attachment* a = t->a;
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t total = a->super->segment_count * sizeof(shmd_segment);
+  uint64_t have = shmd_load_acquire(&c->segments_allocated);
+  while (have < segments * sizeof(shmd_segment)) {
+    uint64_t step = have == 0 ? SHMD_PAGE : SHMD_CHUNK;
+    int result;
+    if (step > total - have) step = total - have;
+    result = shmd_object_allocate(a, a->super->segments_offset + have, step);
+    if (result < 0) return result;
+    have += step;
+    shmd_store_release(&c->segments_allocated, have);
+  }
+  return 0;
+}
+
+/* ---- the freed queue ---- */
+
+static void freed_pop(shmd_tx* t, uint64_t id) {
+  const uint64_t next = GET(id, next);
+  SHMD_SET_C(t, freed_head, next);
+  if (next == SHMD_NONE) SHMD_SET_C(t, freed_tail, SHMD_NONE);
+  SHMD_ADD_C(t, freed_count, -1);
+}
+
+/* The first of the queue if it may be reused now. */
+static bool freed_first(shmd_tx* t, uint64_t* id) {
+  const uint64_t count = SHMD_GET_C(t, freed_count);
+  if (count <= t->segments_freed) return false;
+  *id = SHMD_GET_C(t, freed_head);
+  return *id != SHMD_NONE && GET(*id, position) < shmd_reuse_floor(t);
+}
+
+void shmd_segment_free(shmd_tx* t, uint64_t id) {
+  const uint64_t tail = SHMD_GET_C(t, freed_tail);
+  const uint64_t kind = GET(id, kind);
+  const uint64_t length =
+      SHMD_LOW(kind) == SHMD_SEG_INDEX ? 1 : SHMD_HIGH(kind); /* an index segment keeps its class there */
+  SET(id, kind, SHMD_PAIR(length, SHMD_SEG_FREED));
+  SET(id, live, 0);
+  SET(id, position, SHMD_GET_C(t, head));
+  SET(id, next, SHMD_NONE);
+  if (tail == SHMD_NONE)
+    SHMD_SET_C(t, freed_head, id);
+  else
+    SET(tail, next, id);
+  SHMD_SET_C(t, freed_tail, id);
+  SHMD_ADD_C(t, freed_count, 1);
+  ++t->segments_freed;
+  shmd_work(t, SHMD_WORK_SETTLE);
+}
+
+int shmd_segment_settle(shmd_tx* t) {
+  shmd_attachment* a = t->a;
+  uint64_t id, allocated, length;
+  if (!freed_first(t, &id)) return 0;
+  length = SHMD_HIGH(GET(id, kind));
+  if (length == 1 && SHMD_GET_C(t, warm_count) < SHMD_WARM_MAX) {
+    freed_pop(t, id);
+    SET(id, kind, SHMD_PAIR(1, SHMD_SEG_WARM));
+    SET(id, next, SHMD_GET_C(t, warm_head));
+    SHMD_SET_C(t, warm_head, id);
+    SHMD_ADD_C(t, warm_count, 1);
+    return 1;
+  }
+  allocated = shmd_load_acquire(shmd_word(a, SHMD_S(t, id, allocated)));
+  if (allocated != 0) {
+    const uint64_t from = allocated > SHMD_CHUNK ? (allocated - 1) & ~(uint64_t)(SHMD_CHUNK - 1) : 0;
+    shmd_recycle(t); /* punching overwrites with zeros */
+    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from, shmd_pages(allocated - from)) < 0) return 0;
+    shmd_store_release(shmd_word(a, SHMD_S(t, id, allocated)), from);
+    if (from != 0) return 1;
+  }
+  freed_pop(t, id);
+  extent_add(t, id, length == 0 ? 1 : length);
+  return 1;
+}
+
+/* ---- allocation ---- */
+
+static bool warm_take(shmd_tx* t, uint64_t* id) {
+  *id = SHMD_GET_C(t, warm_head);
+  if (*id == SHMD_NONE) return false;
+  SHMD_SET_C(t, warm_head, GET(*id, next));
+  SHMD_ADD_C(t, warm_count, -1);
+  return true;
+}
+
+static bool freed_take(shmd_tx* t, uint64_t* id) {
+  if (!freed_first(t, id) || SHMD_HIGH(GET(*id, kind)) != 1) return false;
+  freed_pop(t, *id);
+  return true;
+}
+
+static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
+  const uint64_t frontier = SHMD_GET_C(t, frontier);
+  if (count > t->a->super->segment_count - frontier) return false;
+  if (table_memory(t, frontier + count) < 0) return false;
+  *id = frontier;
+  SHMD_SET_C(t, frontier, frontier + count);
+  return true;
+}
+
+int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, bool reserve, uint64_t* id) {
+  bool found, used = false;
+  uint64_t i;
+  if (count == 1) {
+    found = used = warm_take(t, id) || freed_take(t, id);
+    if (!found) found = extent_take(t, 1, id) || frontier_take(t, 1, id);
+    if (!found && reserve) {
+      *id = SHMD_GET_C(t, reserve);
+      found = used = *id != SHMD_NONE;
+      if (found) SHMD_SET_C(t, reserve, SHMD_NONE);
+    }
+  } else {
+    for (i = 0; i < 16 && shmd_segment_settle(t); ++i) {
+    }
+    found = extent_take(t, count, id) || frontier_take(t, count, id);
+  }
+  if (t->error != 0) return t->error;
+  if (!found)
+    return shmd_fail(SHMD_ERR_NO_SPACE,
+                     "dict '%s' is full: all of max_size (%llu bytes) is in use or held by pins; erase keys, close "
+                     "snapshots, or make it larger",
+                     t->a->name, (unsigned long long)t->a->max_size);
+  if (used) shmd_recycle(t);
+  SET(*id, kind, SHMD_PAIR(high, kind));
+  SET(*id, live, 0);
+  SET(*id, used, 0);
+  SET(*id, pinned, 0);
+  SET(*id, next, SHMD_NONE);
+  SET(*id, links, SHMD_PAIR(SHMD_NONE, SHMD_NONE));
+  for (i = 1; i < count; ++i) SET(*id + i, kind, SHMD_SEG_BODY);
+  return 0;
+}
+
+int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes) {
+  shmd_attachment* a = t->a;
+  uint64_t* allocated;
+  uint64_t have;
+  if (!shmd_tx_in_bounds(t, SHMD_S(t, id, allocated)))
+    return (void)shmd_tx_astray(t, SHMD_S(t, id, allocated)), SHMD_ERR_CORRUPT;
+  allocated = shmd_word(a, SHMD_S(t, id, allocated));
+  have = shmd_load_acquire(allocated);
+  while (have < bytes) {
+    /* whole chunks, but never beyond the last page that is asked for in a run */
+    uint64_t next = (have + SHMD_CHUNK) & ~(uint64_t)(SHMD_CHUNK - 1);
+    int result;
+    if (bytes > a->segment_size && next > shmd_pages(bytes)) next = shmd_pages(bytes);
+    shmd_store_release(allocated, next);
+    result = shmd_object_allocate(a, shmd_segment_offset(a, id) + have, next - have);
+    if (result < 0) {
+      shmd_store_release(allocated, have);
+      return result;
+    }
+    have = next;
+  }
+  return 0;
+}
+
+void shmd_segment_trim(shmd_attachment* a, uint64_t id) {
+  shmd_segment* s = (shmd_segment*)(void*)shmd_at(a, a->super->segments_offset) + id;
+  const uint64_t used = shmd_pages(shmd_load_acquire(&s->used)), have = shmd_load_acquire(&s->allocated);
+  if (have <= used) return;
+  if (shmd_object_punch(a, shmd_segment_offset(a, id) + used, have - used) == 0)
+    shmd_store_release(&s->allocated, used);
+}
+
+void shmd_segment_reserve(shmd_tx* t) {
+  uint64_t id;
+  if (SHMD_GET_C(t, reserve) != SHMD_NONE) return;
+  if (shmd_segment_allocate(t, 1, SHMD_SEG_RESERVE, 1, false, &id) < 0) return;
+  if (shmd_segment_memory(t, id, t->a->segment_size) < 0) {
+    (void)shmd_tx_fail(t, SHMD_ERR_NO_SPACE);
+    return;
+  }
+  SHMD_SET_C(t, reserve, id);
+}
+
+/* ---- liveness ---- */
+
+static uint64_t bucket_of(shmd_tx* t, uint64_t live, uint64_t used) {
+  const uint64_t bucket = used == 0 ? 0 : live * SHMD_BUCKETS / used;
+  (void)t;
+  return bucket < SHMD_BUCKETS ? bucket : SHMD_BUCKETS - 1;
+}
+
+static void free_log_segment(shmd_tx* t, uint64_t id) {
+  SHMD_ADD_C(t, log_bytes, -(int64_t)shmd_pages(GET(id, used)));
+  shmd_segment_free(t, id);
+}
+
+void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
+  shmd_attachment* a = t->a;
+  const uint64_t id = shmd_segment_of(a, offset);
+  const uint64_t kind = GET(id, kind), live = GET(id, live);
+  uint64_t now;
+  if (SHMD_UNLIKELY(size > live)) {
+    (void)shmd_tx_astray(t, offset);
+    return;
+  }
+  now = live - size;
+  SET(id, live, now);
+  SHMD_ADD_C(t, live_bytes, -(int64_t)size);
+  if (SHMD_UNLIKELY(shmd_pin_oldest(t) != UINT64_MAX)) SET(id, pinned, SHMD_GET_C(t, head));
+  if (shmd_segment_kind_of(kind) == SHMD_SEG_CLOSED) {
+    const uint64_t used = GET(id, used);
+    const uint64_t before = bucket_of(t, live, used), after = bucket_of(t, now, used);
+    if (now == 0) {
+      shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
+      free_log_segment(t, id);
+    } else if (before != after) {
+      shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
+      shmd_segment_link(t, SHMD_CI(t, buckets, after), id);
+    }
+  } else if (shmd_segment_kind_of(kind) == SHMD_SEG_RUN && now == 0) {
+    free_log_segment(t, id);
+  }
+}
+
+void shmd_segment_retire(shmd_tx* t, uint64_t id) {
+  const uint64_t live = GET(id, live);
+  const uint64_t length = SHMD_HIGH(GET(id, kind));
+  if (live == 0) {
+    free_log_segment(t, id);
+  } else if (length > 1) {
+    SET(id, kind, SHMD_PAIR(length, SHMD_SEG_RUN));
+  } else {
+    SET(id, kind, SHMD_PAIR(1, SHMD_SEG_CLOSED));
+    shmd_segment_link(t, SHMD_CI(t, buckets, bucket_of(t, live, GET(id, used))), id);
+  }
+}

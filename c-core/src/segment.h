@@ -1,0 +1,67 @@
+/*
+ * The segment pool: who owns each segment, and how freed ones come back.
+ *
+ *   frontier ──alloc──▶ in use (LOG, COLD, RUN, INDEX) ──dead──▶ FREED queue ──reusable──▶ WARM list (keeps its memory)
+ *      ▲                                                              └──▶ punched ──▶ EXTENT lists ──▶ frontier
+ *      └───────────────────────────── an extent that ends at the frontier ◀────────────────┘
+ *
+ * One rule for reuse: a segment freed at position F is reusable when the recycle counter has moved since and every pin is
+ * at F or later. (History needs no clause here: a log segment is not freed before it leaves history.)
+ * Closed log segments outside history are chained by liveness in eighths, so that the cleaner never searches.
+ *
+ * Invariants. Extents never touch: neighbours are merged. Segments of an extent have no memory, but for what an aborted
+ * commit left (`allocated` says so). log_bytes is the sum of used, in whole pages, over all log segments but the open ones.
+ * Lock discipline: the shard's lock; every change is staged, but for `allocated`.
+ */
+#ifndef SHMD_SEGMENT_H
+#define SHMD_SEGMENT_H
+
+#include "redo.h"
+
+#define SHMD_WARM_MAX 2u
+
+SHMD_INLINE uint64_t shmd_segment_offset(const shmd_attachment* a, uint64_t id) {
+  return a->super->data_offset + (id << a->segment_shift);
+}
+SHMD_INLINE uint64_t shmd_segment_of(const shmd_attachment* a, uint64_t offset) {
+  return (offset - a->super->data_offset) >> a->segment_shift;
+}
+SHMD_INLINE uint32_t shmd_segment_kind_of(uint64_t kind) { return SHMD_LOW(kind); }
+
+/* Takes `count` consecutive segments out of the pool and makes them `kind`; bodies of a run become SHMD_SEG_BODY.
+ * NO_SPACE. `reserve`: the emergency segment may be used. Bumps the recycle counter if they were in use before. */
+int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, bool reserve, uint64_t* id);
+/* Gives memory to the first `bytes` of a segment (or run). NO_SPACE. */
+int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes);
+/* Puts a dead segment (or run) on the freed queue. It must be in no list. */
+void shmd_segment_free(shmd_tx* t, uint64_t id);
+/* Accounts for a record of `size` bytes at `offset` that nothing refers to any more. */
+void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size);
+/* Accounts for a new live record. */
+SHMD_INLINE void shmd_segment_alive(shmd_tx* t, uint64_t id, uint64_t size) {
+  shmd_tx_set(t, SHMD_S(t, id, live), shmd_tx_get(t, SHMD_S(t, id, live)) + size);
+}
+/* A closed log segment (or run) leaves history: freed if dead, else into its bucket. */
+void shmd_segment_retire(shmd_tx* t, uint64_t id);
+/* Takes a CLOSED segment out of its bucket (the cleaner's next victim). */
+void shmd_segment_unlink(shmd_tx* t, uint64_t list, uint64_t id);
+void shmd_segment_link(shmd_tx* t, uint64_t list, uint64_t id);
+/* One bounded step for the freed queue: its first segment becomes warm, is punched by a chunk, or joins an extent.
+ * 1 something was done, 0 nothing to do now. */
+int shmd_segment_settle(shmd_tx* t);
+/* Refills the emergency segment. */
+void shmd_segment_reserve(shmd_tx* t);
+/* After a commit: gives the memory beyond `used` of a closed segment back. */
+void shmd_segment_trim(shmd_attachment* a, uint64_t id);
+
+/* The oldest pin, UINT64_MAX if none; scans the pins only when one was taken or dropped since. A transaction counts as a
+ * pin of its own beginning: what it stages before a snapshot is taken must serve that snapshot if it commits after. */
+uint64_t shmd_pin_oldest(shmd_tx* t);
+/* What was freed or died below it may be reused: the oldest pin, or the oldest ghost that is not purged yet. */
+uint64_t shmd_reuse_floor(shmd_tx* t);
+/* Moves the recycle counter: what was freed by earlier commits may be overwritten from here on. */
+void shmd_recycle(shmd_tx* t);
+
+SHMD_INLINE uint64_t shmd_pages(uint64_t bytes) { return (bytes + SHMD_PAGE - 1) & ~(uint64_t)(SHMD_PAGE - 1); }
+
+#endif

@@ -1,0 +1,335 @@
+#include "snapshot.h"
+
+#include <stdlib.h>
+
+#include "attach.h"
+#include "dict.h"
+#include "error.h"
+#include "lock.h"
+#include "redo.h"
+#include "transaction.h"
+
+#define MAX_VERSIONS (UINT64_C(1) << 24) /* a chain of versions must end: positions fall along it */
+
+/* ---- pins ---- */
+
+static void store_pin(shmd_attachment* a) {
+  const shmd_pin* p;
+  uint64_t oldest = UINT64_MAX;
+  for (p = a->pins; p != NULL; p = p->next) {
+    /* the oldest position, and not revocable if any pin at or above it is not: views must never lose their bytes */
+    if ((p->position & ~UINT64_C(7)) < (oldest & ~UINT64_C(7)))
+      oldest = p->position | (oldest != UINT64_MAX ? (oldest & 1) : 0);
+    else if (p->position & 1)
+      oldest |= 1;
+  }
+  /* SYNC pin: publishes the pin; writers that see the version moved scan the pins. */
+  shmd_store_release(shmd_pin_of(a, a->slot), oldest);
+  (void)shmd_fetch_add(&shmd_control_of(a)->pin_version, 1);
+}
+
+int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin) {
+  shmd_control* c = shmd_control_of(a);
+  int result;
+  if (shmd_load_relaxed(a->generation) == 0 || a->slot == SHMD_NO_SLOT) {
+    result = shmd_attach_child(a);
+    if (result < 0) return result;
+  }
+  pthread_mutex_lock(&a->pin_mutex);
+  pin->position = shmd_load_acquire(&c->published) | (revocable ? 0u : 1u);
+  pin->next = a->pins;
+  a->pins = pin;
+  store_pin(a);
+  pthread_mutex_unlock(&a->pin_mutex);
+  result = shmd_lock_quiesce(a);
+  if (result < 0) {
+    shmd_pin_drop(a, pin);
+    return result;
+  }
+  pthread_mutex_lock(&a->pin_mutex);
+  /* SYNC published: observes all commits below it, applied. */
+  pin->position = shmd_load_acquire(&c->published) | (revocable ? 0u : 1u);
+  store_pin(a);
+  pthread_mutex_unlock(&a->pin_mutex);
+  return 0;
+}
+
+void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin) {
+  shmd_pin** link;
+  pthread_mutex_lock(&a->pin_mutex);
+  for (link = &a->pins; *link != NULL; link = &(*link)->next) {
+    if (*link == pin) {
+      *link = pin->next;
+      if (a->slot != SHMD_NO_SLOT) store_pin(a);
+      break;
+    }
+  }
+  pthread_mutex_unlock(&a->pin_mutex);
+}
+
+void shmd_engine_after_fork(shmd_attachment* a) {
+  shmd_tx* t = shmd_tx_of(a);
+  shmd_tx_abort(t);
+  t->shrink_count = 0;
+  t->debt = 0;
+  shmd_local_store(&a->reader.writer, 0);
+  /* the parent's snapshots are not the child's: they are revoked here, and pinned by the parent still */
+  a->pins = NULL;
+  (void)pthread_mutex_init(&a->pin_mutex, NULL);
+}
+
+/* ---- reading at a position ---- */
+
+uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset) {
+  if (s->kind == SHMD_SNAP_TRANSACTION) return shmd_tx_get(shmd_tx_of(s->a), offset);
+  return shmd_load_acquire(shmd_word(s->a, offset));
+}
+
+int shmd_snapshot_valid(const shmd_snapshot* s) {
+  const shmd_control* c = shmd_control_of(s->a);
+  if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
+  if (s->kind == SHMD_SNAP_OPTIMISTIC) {
+    if (shmd_load_acquire(&c->published) == s->position) return 0;
+    return shmd_fail(
+        SHMD_ERR_BUSY,
+        "dict '%s': a writer has committed since this snapshot was taken on a read-only handle; take it again",
+        s->a->name);
+  }
+  /* SYNC floor: observes a revocation before what was read is believed. */
+  if ((s->pin.position & 1) || shmd_load_acquire(&c->floor) <= s->position) return 0;
+  return shmd_fail(SHMD_ERR_SNAPSHOT_TOO_OLD,
+                   "dict '%s': the snapshot held back more than max_pin_bytes and was revoked; take a new one",
+                   s->a->name);
+}
+
+static int corrupt(const shmd_snapshot* s) {
+  return shmd_fail(
+      SHMD_ERR_CORRUPT,
+      "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+      s->a->name);
+}
+
+int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
+  const shmd_attachment* a = s->a;
+  uint64_t steps;
+  *id = node.id;
+  if (node.id == 0) {
+    *id = (uint32_t)shmd_snapshot_word(s, a->super->control_offset + offsetof(shmd_control, root_node));
+    for (steps = 0; *id < a->super->node_capacity; ++steps) {
+      const uint64_t at = a->super->nodes_offset + *id * sizeof(shmd_node_entry);
+      const uint64_t born = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, self));
+      if (s->kind != SHMD_SNAP_PINNED || born <= s->position) break;
+      if (steps > a->super->node_capacity) return corrupt(s);
+      *id = (uint32_t)shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
+    }
+  }
+  if (*id == 0 || *id >= a->super->node_capacity) return corrupt(s);
+  *ref =
+      shmd_snapshot_word(s, a->super->nodes_offset + *id * sizeof(shmd_node_entry) + offsetof(shmd_node_entry, root));
+  return 0;
+}
+
+int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v) {
+  uint64_t steps;
+  if (s->kind == SHMD_SNAP_PINNED) {
+    for (steps = 0; v->position >= s->position; ++steps) {
+      const uint64_t newer = v->position;
+      if (v->previous == 0) return 0;
+      if (!shmd_record_read(&s->a->reader, v->previous, v) || v->position >= newer || steps > MAX_VERSIONS)
+        return SHMD_ERR_CORRUPT;
+    }
+  }
+  return v->kind != SHMD_REC_ERASE;
+}
+
+/* Finds the version of a key that the snapshot sees. To be believed if the recycle counter did not move. */
+static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_record_view* v) {
+  const shmd_reader* r = &s->a->reader;
+  uint64_t ref, array, i, mask;
+  uint32_t id, depth = 0;
+  int result = shmd_snapshot_index(s, node, &ref, &id);
+  if (result < 0) return result;
+  while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
+    const uint32_t log2 = SHMD_REF_LOG2(ref);
+    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 >= 32 || SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
+      return corrupt(s);
+    ref = shmd_snapshot_word(
+        s, SHMD_REF_OFFSET(ref) + 8 * (uint64_t)((uint32_t)((uint32_t)key->hash << depth) >> (32 - log2)));
+    depth += log2;
+  }
+  if (ref == 0) return SHMD_NOT_FOUND;
+  if (shmd_read_array(r, ref, 0, &array) != 0) return corrupt(s);
+  mask = (UINT64_C(1) << SHMD_REF_LOG2(array)) - 1;
+  for (i = 0; i <= mask; ++i) {
+    const uint64_t slot = shmd_snapshot_word(s, SHMD_REF_OFFSET(array) + 8 * ((key->hash + i) & mask));
+    if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
+    if (((slot ^ key->hash) >> 48) != 0 || !shmd_slot_refers(slot)) continue;
+    if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, v)) return corrupt(s);
+    if (v->key_size != key->size || v->hash != (uint32_t)key->hash || !shmd_bytes_equal(v->key, key->data, key->size))
+      continue;
+    result = shmd_snapshot_version(s, v);
+    return result < 0 ? corrupt(s) : result ? 0 : SHMD_NOT_FOUND;
+  }
+  return SHMD_NOT_FOUND;
+}
+
+/* ---- the ABI's part ---- */
+
+int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
+  shmd_attachment* a;
+  shmd_snapshot* s;
+  int result = 0;
+  if (d == NULL || out == NULL)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_open: a dict and a place for the snapshot are needed");
+  a = d->attachment;
+  s = (shmd_snapshot*)calloc(1, sizeof *s);
+  if (s == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a snapshot", a->name);
+  s->a = a;
+  s->dict = d;
+  if (a->read_only) {
+    s->kind = SHMD_SNAP_OPTIMISTIC;
+    s->position = shmd_load_acquire(&shmd_control_of(a)->published);
+  } else if (shmd_transaction_mine(a)) {
+    s->kind = SHMD_SNAP_TRANSACTION;
+    s->position = UINT64_MAX;
+  } else {
+    s->kind = SHMD_SNAP_PINNED;
+    result = shmd_pin_take(a, true, &s->pin);
+    s->position = s->pin.position & ~UINT64_C(7);
+  }
+  if (result < 0) {
+    free(s);
+    return result;
+  }
+  *out = s;
+  return 0;
+}
+
+void shmd_snapshot_close(shmd_snapshot* s) {
+  if (s == NULL) return;
+  if (s->kind == SHMD_SNAP_PINNED) shmd_pin_drop(s->a, &s->pin);
+  free(s);
+}
+
+uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s->position; }
+
+static int snapshot_find(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, void* buffer,
+                         size_t capacity, size_t* size, shmd_node* child) {
+  shmd_control* c = shmd_control_of(s->a);
+  shmd_record_view v;
+  shmd_key k;
+  int tries;
+  k.data = key;
+  k.size = key_size;
+  k.hash = shmd_hash_key(s->a->reader.hash_seed, key, key_size);
+  for (tries = 0; tries < 1 << 20; ++tries) {
+    /* SYNC recycle: as in shmd_read_get. */
+    const uint64_t before = shmd_load_acquire(&c->recycle);
+    int result = find(s, node, &k, &v), valid;
+    uint64_t word = 0;
+    if (result == 0 && v.kind == SHMD_REC_PUT && buffer != NULL) {
+      if (v.value_size <= capacity)
+        shmd_copy_out(buffer, v.value, v.value_size);
+      else
+        result = SHMD_TRUNCATED;
+      *size = v.value_size;
+    } else if (result == 0 && v.kind == SHMD_REC_NODE && v.value_size == 8) {
+      word = shmd_load_acquire((const uint64_t*)(const void*)v.value);
+    }
+    if (s->kind != SHMD_SNAP_TRANSACTION && shmd_load_acquire(&c->recycle) != before) continue;
+    valid = shmd_snapshot_valid(s);
+    if (valid < 0) return valid;
+    if (result != 0) return result;
+    if (child != NULL) {
+      if (v.kind != SHMD_REC_NODE) return SHMD_ERR_NOT_A_DICT;
+      child->id = (uint32_t)word;
+      child->generation = (uint32_t)(word >> 32);
+      return 0;
+    }
+    return v.kind == SHMD_REC_PUT ? 0 : SHMD_ERR_IS_A_DICT;
+  }
+  return shmd_fail(SHMD_ERR_BUSY, "dict '%s': the data kept changing; try again", s->a->name);
+}
+
+int shmd_snapshot_get(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, void* buffer, size_t capacity,
+                      size_t* size) {
+  unsigned char nothing;
+  size_t ignored;
+  if (s == NULL || (key == NULL && key_size != 0) || (buffer == NULL && capacity != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_get: NULL where bytes were promised");
+  if (buffer == NULL) buffer = &nothing;
+  return snapshot_find(s, node, key, key_size, buffer, capacity, size != NULL ? size : &ignored, NULL);
+}
+
+int shmd_snapshot_node(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, shmd_node* child) {
+  if (s == NULL || child == NULL || (key == NULL && key_size != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_node: NULL where a value was promised");
+  return snapshot_find(s, node, key, key_size, NULL, 0, NULL, child);
+}
+
+int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view) {
+  shmd_attachment* a;
+  shmd_snapshot s;
+  shmd_record_view v;
+  shmd_pin* pin;
+  shmd_key k;
+  int result, tries;
+  if (d == NULL || view == NULL || (key == NULL && key_size != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_view_open: NULL where a value was promised");
+  a = d->attachment;
+  if (a->read_only)
+    return shmd_fail(SHMD_ERR_READ_ONLY, "dict '%s': a read-only handle cannot hold bytes in place; use get", a->name);
+  if (shmd_transaction_mine(a))
+    return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no views inside a transaction; use get", a->name);
+  pin = (shmd_pin*)calloc(1, sizeof *pin);
+  if (pin == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a view", a->name);
+  result = shmd_pin_take(a, false, pin);
+  if (result < 0) {
+    free(pin);
+    return result;
+  }
+  s.a = a;
+  s.dict = d;
+  s.kind = SHMD_SNAP_PINNED;
+  s.position = pin->position & ~UINT64_C(7);
+  s.pin = *pin;
+  k.data = key;
+  k.size = key_size;
+  k.hash = shmd_hash_key(a->reader.hash_seed, key, key_size);
+  result = SHMD_ERR_BUSY;
+  if (node.id != 0) {
+    const shmd_node_entry* e;
+    const int alive = shmd_read_node(&a->reader, node, &e);
+    if (alive < 0) {
+      shmd_pin_drop(a, pin);
+      free(pin);
+      return alive;
+    }
+  }
+  for (tries = 0; tries < 1 << 20; ++tries) {
+    const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->recycle);
+    result = find(&s, node, &k, &v);
+    if (shmd_load_acquire(&shmd_control_of(a)->recycle) == before) break;
+    result = SHMD_ERR_BUSY;
+  }
+  if (result == 0 && v.kind != SHMD_REC_PUT) result = SHMD_ERR_IS_A_DICT;
+  if (result != 0) {
+    shmd_pin_drop(a, pin);
+    free(pin);
+    return result;
+  }
+  view->data = v.value;
+  view->size = v.value_size;
+  view->pin = pin;
+  return 0;
+}
+
+void shmd_view_close(shmd_dict* d, shmd_view* view) {
+  shmd_pin* pin;
+  if (d == NULL || view == NULL || view->pin == NULL) return;
+  pin = (shmd_pin*)view->pin;
+  view->pin = NULL;
+  view->data = NULL;
+  shmd_pin_drop(d->attachment, pin);
+  free(pin);
+}

@@ -1,0 +1,48 @@
+/*
+ * Snapshots: a pinned position, and reads that see the tree as of it.
+ *
+ * Taking one. (1) store a pin at the last published position in this process's pin word (2) add to pin_version, a full
+ * barrier (3) wait until no write that began before is in progress (shmd_lock_quiesce) (4) the published position is now P:
+ * every write after P saw the pin, so it keeps what it supersedes; raise the pin to P.
+ * Killed at any step: the pin stands until somebody whom it hinders finds the slot dead.
+ *
+ * Reading at P: the index as it is now, and from each record back along `previous` to the newest version below P. What was
+ * erased since has left a ghost; what was inserted since has no version below P. The root of P is found along the chain
+ * of roots. Reads validate by the recycle counter as all reads do, and by the floor: a revoked snapshot says so.
+ *
+ * A process stores the minimum of its threads' pins. Views are pins that are never revoked.
+ */
+#ifndef SHMD_SNAPSHOT_H
+#define SHMD_SNAPSHOT_H
+
+#include "core.h"
+
+typedef struct shmd_pin {
+  uint64_t position; /* | 1: never revoked */
+  struct shmd_pin* next;
+} shmd_pin;
+
+enum shmd_snapshot_kind { SHMD_SNAP_PINNED, SHMD_SNAP_OPTIMISTIC, SHMD_SNAP_TRANSACTION };
+
+struct shmd_snapshot {
+  shmd_attachment* a;
+  shmd_dict* dict;
+  uint64_t position; /* versions below it are visible */
+  int kind;
+  shmd_pin pin;
+};
+
+/* Pins the state after the last commit. */
+int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin);
+void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin);
+
+/* Still good after a read? 0, SNAPSHOT_TOO_OLD, BUSY (an optimistic snapshot was overtaken). */
+int shmd_snapshot_valid(const shmd_snapshot* s);
+/* The index reference of a dict as this snapshot sees it. 0, REMOVED, CORRUPT. */
+int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id);
+/* Replaces *v by its newest version visible at the snapshot. 1 visible (a PUT or NODE), 0 absent then, negative: corrupt. */
+int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v);
+/* A shared word, through the transaction's overlay if the snapshot is of one. */
+uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset);
+
+#endif

@@ -1,0 +1,64 @@
+#include <string.h>
+
+#include "attach.h"
+#include "error.h"
+#include "platform.h"
+#include "redo.h"
+
+int shmd_stat(shmd_dict* d, shmd_stats* s) {
+  const shmd_attachment* a;
+  const shmd_control* c;
+  const shmd_superblock* super;
+  shmd_file_info info;
+  uint64_t root;
+  uint32_t i;
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_stat: the handle is closed");
+  if (s == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_stat: a place for the answer is needed");
+  a = d->attachment;
+  c = shmd_control_of(a);
+  super = a->super;
+  memset(s, 0, sizeof *s);
+  memcpy(s->name, a->name, sizeof s->name);
+  memcpy(s->key_type, super->key_type, sizeof s->key_type);
+  memcpy(s->value_type, super->value_type, sizeof s->value_type);
+  s->key_type[sizeof s->key_type - 1] = s->value_type[sizeof s->value_type - 1] = '\0';
+  memcpy(s->id, super->id, sizeof s->id);
+  s->layout_version = super->layout_version;
+  s->attached = shmd_attached_count(d->attachment);
+  s->max_processes = super->max_processes;
+  s->unlink = (int)super->unlink_policy;
+  s->unlinked = shmd_load_acquire(&super->unlinked) != 0;
+  s->read_only = a->read_only;
+  s->creator_pid = (int64_t)super->creator_pid;
+  s->max_size = super->max_size;
+  s->segment_size = super->segment_size;
+  s->buffer_size = super->buffer_size;
+  s->max_pin_bytes = super->max_pin_bytes;
+  if (shmd_os_info(a->object_fd, &info) == 0) {
+    s->memory = info.blocks_bytes;
+    if (info.links == 0) s->unlinked = 1;
+  }
+  s->live_bytes = shmd_load_acquire(&c->live_bytes);
+  s->index_bytes = shmd_load_acquire(&c->index_bytes);
+  s->log_bytes = shmd_load_acquire(&c->log_bytes);
+  root = shmd_load_acquire(&c->root_node);
+  if (SHMD_LOW(root) < a->reader.node_capacity) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
+  s->nodes = shmd_load_acquire(&c->node_count) - 1;
+  s->position = shmd_load_acquire(&c->published);
+  s->commits = shmd_load_acquire(&c->commits);
+  s->recoveries = shmd_load_acquire(&c->recoveries);
+  s->replays = shmd_load_acquire(&c->replays);
+  s->cleaned_bytes = shmd_load_acquire(&c->cleaned_bytes);
+  s->recycles = shmd_load_acquire(&c->recycle);
+  s->splits = shmd_load_acquire(&c->splits);
+  s->merges = shmd_load_acquire(&c->merges);
+  s->oldest_pin = UINT64_MAX;
+  for (i = 0; i < super->max_processes; ++i) {
+    const uint64_t pin = shmd_load_acquire(shmd_pin_of(a, i));
+    if (pin != UINT64_MAX && (pin & ~UINT64_C(7)) < s->oldest_pin) {
+      s->oldest_pin = pin & ~UINT64_C(7);
+      s->oldest_pin_pid = (int64_t)shmd_load_acquire(&shmd_slot_of(a, i)->pid);
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,56 @@
+#include "transaction.h"
+#include "dict.h"
+#include "lock.h"
+#include "log.h"
+#include "platform.h"
+#include "reclaim.h"
+
+int shmd_transaction_begin(shmd_attachment* a, int64_t timeout) {
+  shmd_tx* t = shmd_tx_of(a);
+  const bool nested = shmd_lock_mine(a) && t->user;
+  int result;
+  if (nested)
+    return shmd_fail(SHMD_ERR_IN_TRANSACTION,
+                     "dict '%s': a transaction is open in this thread; commit or abort it first", a->name);
+  if (shmd_lock_mine(a) && a->in_call)
+    return shmd_fail(SHMD_ERR_BUSY, "dict '%s': a transaction cannot begin inside another call", a->name);
+  result = shmd_lock_acquire(a, timeout);
+  if (result < 0 || result == SHMD_TIMED_OUT) return result;
+  t->user = true;
+  t->begun_at = shmd_load_acquire(&shmd_control_of(a)->published);
+  shmd_local_store(&a->reader.writer, shmd_os_thread());
+  return result;
+}
+
+bool shmd_transaction_mine(const shmd_attachment* a) {
+  return a->reader.writer != 0 && shmd_load_acquire(&a->reader.writer) == shmd_os_thread();
+}
+
+static int not_open(const shmd_attachment* a) {
+  return shmd_fail(SHMD_ERR_NO_TRANSACTION, "dict '%s': no transaction is open in this thread", a->name);
+}
+
+int shmd_transaction_end(shmd_attachment* a, bool commit) {
+  shmd_tx* t = shmd_tx_of(a);
+  int result, released;
+  if (!shmd_transaction_mine(a)) return not_open(a);
+  result = shmd_call_enter(a);
+  if (result < 0) return result;
+  shmd_local_store(&a->reader.writer, 0);
+  if (commit) {
+    result = shmd_tx_commit(t);
+  } else {
+    shmd_tx_abort(t);
+    result = 0;
+  }
+  t->user = false;
+  if (result >= 0 && commit)
+    shmd_dict_after(a);
+  else
+    t->shrink_count = 0;
+  shmd_call_leave(a);
+  released = shmd_lock_release(a);
+  if (result == 0) result = released;
+  if (commit && result == 0 && shmd_load_acquire(&shmd_control_of(a)->sweep_count) != 0) shmd_dict_drain(a);
+  return result;
+}

@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Sourced by tests/run, examples/run and .ci/run: what they install, and how a build directory comes about.
+
+compiler_packages=(cmake g++ ninja-build)
+library_packages=(libfmt-dev libxxhash-dev nlohmann-json3-dev)
+
+# need PACKAGE...: installs what is missing with apt-get and says so. Nothing missing: one local query, no network.
+need() {
+  if ! command -v dpkg-query >/dev/null; then
+    echo "not a Debian or Ubuntu system: nothing was installed. What is needed, by Debian's names: $*"
+    return
+  fi
+  local installed missing=() package sudo=()
+  installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p') || true
+  for package in "$@"; do
+    grep -qxF -- "$package" <<<"$installed" || missing+=("$package")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+
+  echo "installing with apt-get: ${missing[*]}"
+  if [[ $(id -u) -ne 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+      echo "neither root nor sudo: install these packages first, then run this again" >&2
+      return 1
+    fi
+    sudo=(sudo)
+  fi
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
+  "${apt[@]}" update </dev/null || echo "apt-get update failed; going on with the package lists that are here" >&2
+  "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+}
+
+# configure ARGUMENT...: cmake, silent unless it fails.
+configure() {
+  local log status=0
+  log=$(cmake "$@" 2>&1) || status=$?
+  if [[ $status -ne 0 ]]; then
+    printf '%s\n' "$log" >&2
+  fi
+  return $status
+}
+
+# without_aslr SCRIPT ARGUMENT...: sanitizers of this generation need less address randomisation than newer kernels
+# use by default; starts SCRIPT again without any. Does nothing where they work as it is.
+without_aslr() {
+  local bits=0
+  [[ -r /proc/sys/vm/mmap_rnd_bits ]] && bits=$(</proc/sys/vm/mmap_rnd_bits)
+  [[ $bits -gt 28 && -z ${SHMDICT_WITHOUT_ASLR-} ]] || return 0
+  if setarch "$(uname -m)" -R true 2>/dev/null; then
+    SHMDICT_WITHOUT_ASLR=1 exec setarch "$(uname -m)" -R "$@"
+  fi
+  echo "note: if a sanitizer stops with an unexpected memory mapping, lower vm.mmap_rnd_bits to 28 with sysctl"
+}

@@ -1,0 +1,12 @@
+# Compares the dynamic symbols that LIBRARY defines with LIST, one name a line, sorted.
+execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^ \n]+\n" lines "${output}")
+string(REPLACE "\n" "" found "${lines}")
+file(STRINGS ${LIST} expected)
+set(missing ${expected})
+list(REMOVE_ITEM missing ${found})
+set(extra ${found})
+list(REMOVE_ITEM extra ${expected})
+if(missing OR extra)
+  message(FATAL_ERROR "${LIST} and ${LIBRARY} differ\n  listed, not exported: ${missing}\n  exported, not listed: ${extra}")
+endif()

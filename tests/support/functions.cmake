@@ -1,0 +1,160 @@
+# How tests are added. A directory under tests/ is a group: its name is the first part of its tests' names and a CTest
+# label, and `cmake --build build/dev --target tests-<group>` builds it. Tests include "support/…" of tests/.
+#
+#   shmdict_test(name SOURCES file... [options])
+#     A program of Catch2 cases. Each TEST_CASE becomes a CTest test, "<group>.<name>.<test case>".
+#       PLAIN          no Catch2: the program is one CTest test, "<group>.<name>"; exit code 0 passes, 77 skips
+#       CRASH          links the core with crash points
+#       TIMEOUT s      of each CTest test, default 60; multiplied under sanitizers
+#       LABELS l...    further CTest labels
+#       LOCKS name...  tests that share a lock's name do not run at the same time
+#       SERIAL         nothing else runs at the same time
+#       LIBS lib...    further libraries; JSON and FMT link shm/json.hpp's and shm/fmt.hpp's
+#       PROGRAMS p...  programs of shmdict_program; the path of each is the macro PROGRAM_<P> in the test
+#     In group core a test sees the core's own headers and hidden symbols, elsewhere it links shmdict::cpp.
+#
+#   shmdict_program(name SOURCES file... [CRASH] [LIBS lib...] [JSON] [FMT])
+#     A program that tests of the same group start; not a test itself.
+#
+#   shmdict_must_not_compile(name file.cpp regex)
+#     Passes if file.cpp with MUST_NOT_COMPILE_<NAME> defined (upper case) is refused, and the compiler's output matches
+#     regex. Without the macro the file must compile: a test of its own, added once per file. A file may hold many cases.
+#
+#   shmdict_fuzzer(name SOURCES file... CORPUS directory)
+#     A libFuzzer target (LLVMFuzzerTestOneInput). With SHMDICT_FUZZ it runs SHMDICT_FUZZ_SECONDS, label "fuzz";
+#     always, the kept corpus is replayed as a test.
+
+get_filename_component(shmdict_support_dir ${CMAKE_CURRENT_LIST_FILE} DIRECTORY)
+
+function(shmdict_group out)
+  get_filename_component(group ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  set(${out} ${group} PARENT_SCOPE)
+endfunction()
+
+# What tests, programs and fuzzers have in common.
+function(shmdict_test_executable target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "CRASH;JSON;FMT" "CORE" "SOURCES;LIBS")
+  shmdict_group(group)
+  add_executable(${target} ${arg_SOURCES})
+  if(arg_CORE)
+    target_link_libraries(${target} PRIVATE ${arg_CORE})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cpp/include)
+  elseif(arg_CRASH)
+    target_link_libraries(${target} PRIVATE shmdict_cpp_crash)
+  elseif(group STREQUAL "core")
+    target_link_libraries(${target} PRIVATE shmdict_core_static)
+  else()
+    target_link_libraries(${target} PRIVATE shmdict::cpp)
+  endif()
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  if(group STREQUAL "core")
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/c-core/src)
+  endif()
+  target_link_libraries(${target} PRIVATE ${arg_LIBS}
+    $<$<BOOL:${arg_JSON}>:nlohmann_json::nlohmann_json> $<$<BOOL:${arg_FMT}>:fmt::fmt>)
+  find_package(Threads REQUIRED)
+  target_link_libraries(${target} PRIVATE Threads::Threads)
+  shmdict_warnings(${target})
+  add_dependencies(tests-${group} ${target})
+endfunction()
+
+function(shmdict_program name)
+  shmdict_group(group)
+  shmdict_test_executable(${group}_${name} ${ARGN})
+endfunction()
+
+function(shmdict_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "PLAIN;SERIAL" "TIMEOUT" "LABELS;LOCKS;PROGRAMS;SOURCES;LIBS")
+  shmdict_group(group)
+  set(target ${group}_${name})
+  if(NOT arg_PLAIN)
+    list(APPEND arg_LIBS shmdict_catch)
+  endif()
+  shmdict_test_executable(${target} SOURCES ${arg_SOURCES} LIBS ${arg_LIBS} ${arg_UNPARSED_ARGUMENTS})
+
+  foreach(program IN LISTS arg_PROGRAMS)
+    string(TOUPPER PROGRAM_${program} macro)
+    target_compile_definitions(${target} PRIVATE ${macro}="$<TARGET_FILE:${group}_${program}>")
+    add_dependencies(${target} ${group}_${program})
+  endforeach()
+
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  math(EXPR timeout "${arg_TIMEOUT} * ${SHMDICT_TIMEOUT_FACTOR}")
+  if(arg_PLAIN)
+    add_test(NAME ${group}.${name} COMMAND ${target})
+    set_tests_properties(${group}.${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+      LABELS "${group};${arg_LABELS}" RESOURCE_LOCK "${arg_LOCKS}" RUN_SERIAL ${arg_SERIAL})
+    return()
+  endif()
+
+  # Catch2's discovery cannot pass on properties that are lists: set after it, when CTest reads the tests.
+  include(${Catch2_DIR}/Catch.cmake)
+  catch_discover_tests(${target} TEST_PREFIX "${group}.${name}." TEST_LIST ${target}_cases)
+  set(file ${CMAKE_CURRENT_BINARY_DIR}/${target}_properties.cmake)
+  file(CONFIGURE OUTPUT ${file} @ONLY CONTENT [[
+foreach(case IN LISTS @target@_cases)
+  set_tests_properties("${case}" PROPERTIES TIMEOUT @timeout@ SKIP_RETURN_CODE 77
+    LABELS "@group@;@arg_LABELS@" RESOURCE_LOCK "@arg_LOCKS@" RUN_SERIAL @arg_SERIAL@)
+endforeach()
+]])
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${file})
+endfunction()
+
+function(shmdict_must_not_compile name file regex)
+  shmdict_group(group)
+  if(NOT TARGET must_not_compile_includes) # never built: it knows the include directories
+    add_library(must_not_compile_includes OBJECT EXCLUDE_FROM_ALL ${file})
+    target_link_libraries(must_not_compile_includes PRIVATE shmdict::cpp nlohmann_json::nlohmann_json fmt::fmt)
+    set_target_properties(must_not_compile_includes PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
+  endif()
+  get_filename_component(file ${file} ABSOLUTE)
+  get_filename_component(stem ${file} NAME_WE)
+  set(command ${CMAKE_COMMAND}
+    -DCOMPILER=${CMAKE_CXX_COMPILER}
+    -DSTANDARD=${CMAKE_CXX${CMAKE_CXX_STANDARD}_STANDARD_COMPILE_OPTION}
+    "-DINCLUDES=$<JOIN:$<TARGET_PROPERTY:must_not_compile_includes,INCLUDE_DIRECTORIES>,|>"
+    "-DIMPLICIT=$<JOIN:${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES},|>"
+    -DSOURCE=${file})
+  set(script -P ${shmdict_support_dir}/must_not_compile.cmake)
+
+  set(control "${group}.${stem}.compiles without its forbidden lines")
+  if(NOT TEST ${control})
+    add_test(NAME ${control} COMMAND ${command} ${script})
+    set_tests_properties(${control} PROPERTIES LABELS "${group};compile" TIMEOUT 120 FIXTURES_SETUP ${group}.${stem})
+  endif()
+  string(TOUPPER MUST_NOT_COMPILE_${name} macro)
+  add_test(NAME "${group}.${stem}.must not compile: ${name}"
+    COMMAND ${command} -DMACRO=${macro} "-DREGEX=${regex}" ${script})
+  set_tests_properties("${group}.${stem}.must not compile: ${name}" PROPERTIES
+    LABELS "${group};compile" TIMEOUT 120 FIXTURES_REQUIRED ${group}.${stem})
+endfunction()
+
+function(shmdict_fuzzer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "CORPUS" "SOURCES")
+  shmdict_group(group)
+  get_filename_component(corpus ${arg_CORPUS} ABSOLUTE)
+
+  shmdict_test_executable(${group}_${name}_replay SOURCES ${arg_SOURCES} ${shmdict_support_dir}/fuzz_replay.cpp)
+  math(EXPR timeout "120 * ${SHMDICT_TIMEOUT_FACTOR}")
+  add_test(NAME "${group}.${name}.the kept corpus is read without harm" COMMAND ${group}_${name}_replay ${corpus})
+  set_tests_properties("${group}.${name}.the kept corpus is read without harm" PROPERTIES
+    LABELS ${group} TIMEOUT ${timeout})
+
+  if(SHMDICT_FUZZ)
+    set(target ${group}_${name}_fuzz)
+    shmdict_test_executable(${target} SOURCES ${arg_SOURCES} CORE shmdict_core_fuzz)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer,address,undefined)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer,address,undefined)
+    add_dependencies(fuzzers ${target})
+    # New inputs go to the first directory, the kept corpus is only read.
+    set(found ${CMAKE_CURRENT_BINARY_DIR}/${name}_corpus)
+    file(MAKE_DIRECTORY ${found})
+    add_test(NAME "${group}.${name}.fuzzing finds nothing"
+      COMMAND ${target} -max_total_time=${SHMDICT_FUZZ_SECONDS} -timeout=20 -print_final_stats=1
+              -artifact_prefix=${found}/ ${found} ${corpus})
+    math(EXPR timeout "${SHMDICT_FUZZ_SECONDS} + 120")
+    set_tests_properties("${group}.${name}.fuzzing finds nothing" PROPERTIES LABELS fuzz TIMEOUT ${timeout})
+  endif()
+endfunction()
