@@ -15,6 +15,18 @@
 
 uint64_t shmd_hash_bytes(uint64_t seed, const void* key, size_t size) { return XXH3_64bits_withSeed(key, size, seed); }
 
+int shmd_read_again(const shmd_reader* r, shmd_node node, uint64_t hash, const void* key, size_t key_size, void* buffer,
+                    size_t capacity, size_t* size) {
+  int tries;
+  for (tries = 1; tries < SHMD_READ_TRIES; ++tries) {
+    /* SYNC recycle: as in shmd_read_get. */
+    const uint64_t before = shmd_load_acquire(&r->control->recycle);
+    const int result = shmd_read_once(r, node, hash, key, key_size, buffer, capacity, size);
+    if (shmd_load_acquire(&r->control->recycle) == before) return result;
+  }
+  return SHMD_ERR_BUSY;
+}
+
 static int no_handle(const char* function) { return shmd_fail(SHMD_ERR_CLOSED, "%s: the handle is closed", function); }
 
 static int bad_key(const char* function, const void* key, size_t size) {
@@ -198,19 +210,19 @@ int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   if (!goes_long_way(d) && !(flags & SHMD_NODE_REPLACE)) {
     for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
       const shmd_node_entry* e;
-      shmd_record_view v;
+      shmd_found f;
       /* SYNC recycle: as in shmd_read_get. */
       const uint64_t before = shmd_load_acquire(&r->control->recycle);
       uint64_t word = 0;
       int result = shmd_read_node(r, node, &e);
-      if (result == 0) result = shmd_read_find(r, shmd_load_acquire(&e->root), k.hash, key, key_size, &v);
+      if (result == 0) result = shmd_read_find(r, shmd_load_acquire(&e->root), k.hash, key, key_size, &f);
       if (result == 0) {
-        if (v.kind != SHMD_REC_NODE)
+        if ((f.stamp & SHMD_REC_KIND) != SHMD_REC_NODE)
           result = SHMD_ERR_NOT_A_DICT;
-        else if (v.value_size != 8)
+        else if (f.value_size != 8)
           result = SHMD_ERR_CORRUPT;
         else
-          word = shmd_load_acquire((const uint64_t*)(const void*)v.value);
+          word = shmd_load_acquire((const uint64_t*)(const void*)f.value);
       }
       if (shmd_load_acquire(&r->control->recycle) != before) continue;
       if (result == SHMD_NOT_FOUND && (flags & SHMD_NODE_CREATE)) break;

@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "error.h"
+#include "name.h"
 #include "object.h"
 #include "platform.h"
+#include "slot.h"
 
 #define DEFAULT_TIMEOUT INT64_C(10000000000)
-#define NAME_WAIT UINT64_C(10000000000) /* ns to wait for those who attach or unlink just now */
-#define MAX_TRIES 100                   /* names that change hands while we attach */
 
-enum { LOST = 1000, AGAIN = 1001 }; /* internal outcomes: somebody else created the name; the name changed hands */
+enum { LOST = SHMD_NAME_CHANGED + 1, AGAIN = SHMD_NAME_CHANGED }; /* internal outcomes; LOST: somebody else created the name */
 
 /* Serialises attach, detach, unlink and fork in this process. Never held while user code runs. */
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -69,52 +69,7 @@ void shmd_attach_each(void (*function)(shmd_attachment* a)) {
   registry_unlock();
 }
 
-/* ---- names and options ---- */
-
-/* Length of the UTF-8 character at `s`, 0 if it is none (overlong, surrogate, beyond U+10FFFF, cut short). */
-static size_t utf8_length(const unsigned char* s) {
-  uint32_t value, low;
-  size_t n, i;
-  if (s[0] < 0x80) return 1;
-  if (s[0] >= 0xc2 && s[0] <= 0xdf) {
-    n = 2;
-    value = s[0] & 0x1fu;
-    low = 0x80;
-  } else if ((s[0] & 0xf0u) == 0xe0) {
-    n = 3;
-    value = s[0] & 0x0fu;
-    low = 0x800;
-  } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
-    n = 4;
-    value = s[0] & 0x07u;
-    low = 0x10000;
-  } else
-    return 0;
-  for (i = 1; i < n; ++i) {
-    if ((s[i] & 0xc0u) != 0x80) return 0;
-    value = (value << 6) | (s[i] & 0x3fu);
-  }
-  if (value < low || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff)) return 0;
-  return n;
-}
-
-static int check_name(const char* name) {
-  size_t length, i;
-  if (name == NULL || name[0] == '\0')
-    return shmd_fail(SHMD_ERR_INVALID_NAME, "the name is empty; use 1 to %u bytes of UTF-8 without '/'", SHMD_MAX_NAME);
-  length = strlen(name);
-  if (length > SHMD_MAX_NAME)
-    return shmd_fail(SHMD_ERR_NAME_TOO_LONG, "the name '%.40s...' has %zu bytes; use at most %u", name, length,
-                     SHMD_MAX_NAME);
-  for (i = 0; i < length;) {
-    const size_t n = utf8_length((const unsigned char*)name + i);
-    if (name[i] == '/') return shmd_fail(SHMD_ERR_INVALID_NAME, "the name '%s' has a '/'; leave it out", name);
-    if (n == 0)
-      return shmd_fail(SHMD_ERR_INVALID_NAME, "the name is not valid UTF-8 at byte %zu; encode it as UTF-8", i);
-    i += n;
-  }
-  return 0;
-}
+/* ---- options ---- */
 
 static int check_options(const char* name, const shmd_options* o) {
   if (o->layout_version != SHMD_LAYOUT_VERSION)
@@ -145,184 +100,6 @@ static int check_types(const char* name, const shmd_superblock* super, const shm
   return result < 0 ? result : check_type(name, "value", super->value_type, o->value_type);
 }
 
-/* ---- the bytes that serialise names ---- */
-
-/* Waits for SHMD_BYTE_CREATE: shared by those who attach, exclusive to one who unlinks. */
-static int name_lock(int fd, const char* name, bool exclusive) {
-  const uint64_t start = shmd_os_now();
-  uint64_t pause = 20000;
-  int result;
-  /* SYNC name: observes what attachers and unlinkers before us did to the name and to SHMD_BYTE_PRESENT. */
-  while ((result = shmd_os_byte_try_lock(fd, SHMD_BYTE_CREATE, exclusive)) == -EAGAIN) {
-    if (shmd_os_now() - start > NAME_WAIT)
-      return shmd_fail(
-          SHMD_ERR_BUSY,
-          "dict '%s': another process has been opening or removing it for 10 s; continue or end that process", name);
-    shmd_os_sleep(pause);
-    if (pause < 1000000) pause *= 2;
-  }
-  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot lock a byte of the object", name);
-  return 0;
-}
-
-static void name_unlock(int fd) {
-  /* SYNC name: publishes what was done to the name and to SHMD_BYTE_PRESENT. */
-  (void)shmd_os_byte_unlock(fd, SHMD_BYTE_CREATE);
-}
-
-/* Unlocks first: a child that is between vfork and exec still has a copy of the descriptor. */
-static void name_close(int fd) {
-  name_unlock(fd);
-  shmd_os_close(fd);
-}
-
-static bool name_leads_to(const char* name, uint64_t device, uint64_t inode) {
-  shmd_file_info info;
-  return shmd_os_name_info(name, &info) == 0 && info.device == device && info.inode == inode;
-}
-
-/* A new open file description of the attachment's object: never one that is mapped, or inherited. */
-static int open_again(const shmd_attachment* a, bool writable) {
-  shmd_file_info info;
-  int fd = shmd_os_reopen(a->object_fd, writable);
-  if (fd >= 0) return fd;
-  if (!name_leads_to(a->name, a->device, a->inode)) return fd;
-  fd = shmd_os_open(a->name, writable);
-  if (fd >= 0 && (shmd_os_info(fd, &info) < 0 || info.device != a->device || info.inode != a->inode)) {
-    shmd_os_close(fd);
-    return -ENOENT;
-  }
-  return fd;
-}
-
-/* ---- slots ---- */
-
-static uint64_t hash_pid(uint64_t pid) { return shmd_hash_u64(UINT64_C(0x5348), pid); }
-
-static void drop_pin(shmd_attachment* a, uint32_t slot) {
-  uint64_t* pin = shmd_pin_of(a, slot);
-  if (shmd_load_acquire(pin) == UINT64_MAX) return;
-  /* SYNC pin: publishes that the pin is gone before the version moves. */
-  shmd_store_release(pin, UINT64_MAX);
-  (void)shmd_fetch_add(&shmd_control_of(a)->pin_version, 1);
-}
-
-static void write_entry(shmd_attachment* a, uint32_t slot) {
-  shmd_slot* entry = shmd_slot_of(a, slot);
-  char program[sizeof entry->program];
-  memset(program, 0, sizeof program);
-  shmd_os_program(program, sizeof program);
-  shmd_store_release(&entry->pid, 0);
-  shmd_copy_in(entry->program, program, sizeof program);
-  shmd_store_release(&entry->start_time, a->start_time);
-  shmd_store_release(&entry->attached_at, shmd_os_now());
-  /* SYNC slot-entry: publishes start time and program before the pid they belong to. */
-  shmd_store_release(&entry->pid, a->pid);
-}
-
-/* Takes the byte of a slot nobody owns. First those whose entry is cleared: one system call as a rule. */
-static int take_byte(shmd_attachment* a, uint32_t* out) {
-  const uint32_t n = a->max_processes;
-  const uint32_t start = (uint32_t)(hash_pid(a->pid) % n);
-  int pass;
-  uint32_t i;
-  for (pass = 0; pass < 4; ++pass) {
-    if (pass == 3) shmd_os_sleep(2000000); /* a rescuer holds a dead slot's byte for a moment */
-    for (i = 0; i < n; ++i) {
-      const uint32_t slot = (start + i) % n;
-      int result;
-      if (pass == 0 && shmd_load_acquire(&shmd_slot_of(a, slot)->pid) != 0) continue;
-      result = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true);
-      if (result == 0) {
-        *out = slot;
-        return 0;
-      }
-      if (result != -EAGAIN)
-        return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot lock a slot's byte", a->name);
-    }
-  }
-  return shmd_fail(
-      SHMD_ERR_TOO_MANY_PROCESSES,
-      "dict '%s': all %u slots are taken; end a process that uses it, or create it with a larger max_processes",
-      a->name, (unsigned)n);
-}
-
-/*
- * Steps: (1) the slot's byte is ours: the slot is owned (2) the dead predecessor's pin is gone (3) the entry is ours
- * (4) if the lock word names the slot, its last owner died with the lock: repaired and released.
- * Killed after any step: the kernel frees the byte; the next one to take it starts at (2), a waiter for the lock that (4)
- * did not reach takes over as from any dead owner. An entry half written is only displayed.
- */
-static int take_slot(shmd_attachment* a) {
-  uint32_t slot = SHMD_NO_SLOT;
-  int result = take_byte(a, &slot);
-  if (result < 0) return result;
-  drop_pin(a, slot);
-  write_entry(a, slot);
-  a->slot = slot;
-  shmd_local_store(&a->owner, (uint64_t)slot + 1);
-  result = shmd_lock_adopt(a);
-  return result == SHMD_ERR_CORRUPT ? 0 : result; /* a dict that cannot be repaired can still be read */
-}
-
-/* Steps: (1) pin gone (2) entry cleared (3) byte free: the slot is nobody's. Killed between: a dead slot like any other. */
-static void leave_slot(shmd_attachment* a) {
-  const uint32_t slot = a->slot;
-  if (slot == SHMD_NO_SLOT) return;
-  shmd_local_store(&a->owner, 0);
-  a->slot = SHMD_NO_SLOT;
-  drop_pin(a, slot);
-  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
-  /* SYNC slot-owner: publishes, with the byte, all that this process stored. */
-  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
-}
-
-/* Which dead slots' bytes this process holds. The kernel cannot tell: locks of one description never conflict. */
-static bool mark_rescuing(shmd_attachment* a, uint32_t slot) {
-  const uint64_t bit = UINT64_C(1) << (slot & 63);
-  if ((a->rescuing[slot >> 6] & bit) != 0) return false;
-  a->rescuing[slot >> 6] |= bit;
-  return true;
-}
-static void unmark_rescuing(shmd_attachment* a, uint32_t slot) {
-  a->rescuing[slot >> 6] &= ~(UINT64_C(1) << (slot & 63));
-}
-
-bool shmd_slot_alive(shmd_attachment* a, uint32_t slot, bool* taken) {
-  bool alive = true;
-  *taken = false;
-  if (slot >= a->max_processes || slot == a->slot || a->liveness_fd < 0) return true;
-  (void)pthread_mutex_lock(&a->rescue_mutex);
-  if (mark_rescuing(a, slot)) {
-    /* SYNC slot-owner: observes all that the owner stored: the kernel grants the byte only when the owner's last
-     * descriptor is closed, after its last instruction. */
-    alive = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true) != 0;
-    if (alive) unmark_rescuing(a, slot);
-    *taken = !alive;
-  }
-  (void)pthread_mutex_unlock(&a->rescue_mutex);
-  return alive;
-}
-
-/* Steps: (1) pin gone (2) entry cleared (3) byte free. Killed between: the byte is free, the slot dead as before. */
-void shmd_slot_release(shmd_attachment* a, uint32_t slot) {
-  drop_pin(a, slot);
-  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
-  (void)pthread_mutex_lock(&a->rescue_mutex);
-  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
-  unmark_rescuing(a, slot);
-  (void)pthread_mutex_unlock(&a->rescue_mutex);
-}
-
-uint32_t shmd_attached_count(shmd_attachment* a) {
-  uint32_t i, count = 0;
-  for (i = 0; i < a->max_processes; ++i) {
-    if (shmd_load_acquire(&shmd_slot_of(a, i)->pid) == 0) continue;
-    if (i == a->slot || shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) == 1) ++count;
-  }
-  return count;
-}
-
 /* ---- attachments ---- */
 
 static shmd_attachment* new_attachment(const char* name, const shmd_options* o) {
@@ -350,7 +127,7 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
 /* The opposite of everything below, as far as it got. */
 static void delete_attachment(shmd_attachment* a, bool published) {
   registry_remove(a);
-  leave_slot(a);
+  shmd_slot_leave(a);
   shmd_engine_detach(a);
   if (a->liveness_fd >= 0) (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT);
   shmd_os_close(a->liveness_fd);
@@ -373,7 +150,7 @@ static int prepare_local(shmd_attachment* a) {
 
 /* Opens the liveness description and says with it that somebody is here. */
 static int join_presence(shmd_attachment* a) {
-  int result = open_again(a, !a->read_only);
+  int result = shmd_name_reopen(a, !a->read_only);
   if (result < 0)
     return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot open the object a second time", a->name);
   a->liveness_fd = result;
@@ -397,32 +174,13 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super) {
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = join_presence(a);
   if (result < 0) return result;
-  result = name_lock(a->liveness_fd, a->name, false);
+  result = shmd_name_lock(a->liveness_fd, a->name, false);
   if (result < 0) return result;
   result = say_present(a);
-  if (result >= 0 && !a->read_only) result = take_slot(a);
-  if (result >= 0 && !name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
-  name_unlock(a->liveness_fd);
+  if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
+  if (result >= 0 && !shmd_name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
+  shmd_name_unlock(a->liveness_fd);
   return result < 0 || result == AGAIN ? result : 0;
-}
-
-static int open_failed(const char* name, int error) {
-  shmd_file_info info;
-  if (error == -EACCES || error == -EPERM || error == -EROFS) {
-    if (shmd_os_name_info(name, &info) == 0 && info.owner != shmd_os_user())
-      return shmd_fail_errno(
-          SHMD_ERR_PERMISSION_DENIED, error,
-          "dict '%s' belongs to user %u, who does not let you open it; ask for other permissions, or open "
-          "it read-only",
-          name, (unsigned)info.owner);
-    return shmd_fail_errno(SHMD_ERR_PERMISSION_DENIED, error,
-                           "dict '%s': its permissions do not let you open it; change them, or open it read-only",
-                           name);
-  }
-  if (error == -ELOOP || error == -EISDIR || error == -ENXIO || error == -ENODEV)
-    return shmd_fail_errno(SHMD_ERR_FOREIGN_OBJECT, error,
-                           "'%s' is not a shared object; choose another name, or remove it by hand", name);
-  return shmd_fail_errno(SHMD_ERR_SYSTEM, error, "dict '%s': cannot open the object", name);
 }
 
 static int check_owner(const char* name, const shmd_file_info* info, const shmd_options* o) {
@@ -442,7 +200,7 @@ static int attach_existing(const char* name, const shmd_options* o, shmd_attachm
   shmd_attachment* a;
   int result;
   if (fd == -ENOENT) return SHMD_ERR_NO_SUCH_DICT;
-  if (fd < 0) return open_failed(name, fd);
+  if (fd < 0) return shmd_name_open_failed(name, fd);
   result = shmd_os_info(fd, &info);
   result = result < 0 ? shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot look at the object", name)
                       : check_owner(name, &info, o);
@@ -452,7 +210,7 @@ static int attach_existing(const char* name, const shmd_options* o, shmd_attachm
   if (result < 0 || a != NULL) {
     shmd_os_close(fd);
     if (a == NULL) return result;
-    if (name_leads_to(name, a->device, a->inode)) {
+    if (shmd_name_leads_to(name, a->device, a->inode)) {
       ++a->references;
       *out = a;
       return 0;
@@ -478,33 +236,6 @@ static int attach_existing(const char* name, const shmd_options* o, shmd_attachm
 
 /* ---- creation ---- */
 
-static int store_type(const char* name, const char* which, const char* type, char* to, size_t capacity) {
-  const size_t length = type != NULL ? strlen(type) : 0;
-  if (length >= capacity)
-    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': the name of the %s type has %zu bytes; at most %zu", name,
-                     which, length, capacity - 1);
-  if (length != 0) memcpy(to, type, length);
-  return 0;
-}
-
-static int fill_superblock(const char* name, const shmd_options* o, shmd_superblock* s) {
-  uint64_t random[3];
-  int result = shmd_object_geometry(o, s);
-  if (result < 0) return result;
-  result = shmd_os_random(random, sizeof random);
-  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no random numbers", name);
-  s->id[0] = random[0] | 1;
-  s->id[1] = random[1];
-  s->hash_seed = random[2];
-  s->unlink_policy = (uint32_t)o->unlink;
-  s->creator_pid = shmd_os_pid();
-  s->creator_start = shmd_os_start_time();
-  s->ready = 1;
-  memcpy(s->name, name, strlen(name));
-  result = store_type(name, "key", o->key_type, s->key_type, sizeof s->key_type);
-  return result < 0 ? result : store_type(name, "value", o->value_type, s->value_type, sizeof s->value_type);
-}
-
 /* Runs the creator's callback on a nameless object; other threads may open and close other dicts meanwhile. */
 static int run_init(shmd_attachment* a, const shmd_options* o) {
   shmd_dict handle;
@@ -529,7 +260,7 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
   if (result >= 0) result = shmd_engine_format(a);
   if (result >= 0) result = join_presence(a);
   if (result >= 0) result = say_present(a);
-  if (result >= 0) result = take_slot(a);
+  if (result >= 0) result = shmd_slot_take(a);
   if (result >= 0) result = run_init(a, o);
   if (result < 0) return result;
   result = shmd_os_publish(a->object_fd, a->name);
@@ -546,7 +277,7 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
 static int create(const char* name, const shmd_options* o, shmd_attachment** out) {
   shmd_superblock super;
   shmd_attachment* a;
-  int result = fill_superblock(name, o, &super);
+  int result = shmd_object_describe(name, o, &super);
   if (result < 0) return result;
   a = new_attachment(name, o);
   if (a == NULL) return SHMD_ERR_OUT_OF_MEMORY;
@@ -580,13 +311,13 @@ static int attach_once(const char* name, const shmd_options* o, shmd_attachment*
 }
 
 int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out) {
-  int result = check_name(name), tries;
+  int result = shmd_name_check(name), tries;
   *out = NULL;
   if (result >= 0) result = check_options(name, options);
   if (result < 0) return result;
   registry_lock();
   result = AGAIN;
-  for (tries = 0; tries < MAX_TRIES && result == AGAIN; ++tries) {
+  for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) {
     if (tries > 3) shmd_os_sleep(1000000);
     result = attach_once(name, options, out);
   }
@@ -594,35 +325,21 @@ int shmd_attach(const char* name, const shmd_options* options, shmd_attachment**
   registry_unlock();
   if (result == AGAIN)
     return shmd_fail(SHMD_ERR_BUSY, "dict '%s' was removed and created anew %d times while opening it; try again", name,
-                     MAX_TRIES);
+                     SHMD_NAME_TRIES);
   return result;
 }
 
 /* ---- unlinking ---- */
 
-/* REQUIRES: SHMD_BYTE_CREATE exclusive. Steps: (1) the name is gone (2) the object says so (display only). */
-static int remove_name(shmd_attachment* a) {
-  int result;
-  if (!name_leads_to(a->name, a->device, a->inode))
-    return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "dict '%s' was unlinked already", a->name);
-  result = shmd_os_unlink(a->name);
-  if (result == -ENOENT) return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "dict '%s' was unlinked already", a->name);
-  if (result < 0)
-    return shmd_fail_errno(result == -EACCES || result == -EPERM ? SHMD_ERR_PERMISSION_DENIED : SHMD_ERR_SYSTEM, result,
-                           "dict '%s': cannot remove its name", a->name);
-  if (!a->read_only) shmd_store_release(&shmd_object_shared(a)->unlinked, 1);
-  return 0;
-}
-
 static int unlink_object(shmd_attachment* a) {
-  const int fd = open_again(a, true);
+  const int fd = shmd_name_reopen(a, true);
   int result;
   if (fd < 0)
     return shmd_fail_errno(fd == -EACCES || fd == -EPERM ? SHMD_ERR_PERMISSION_DENIED : SHMD_ERR_SYSTEM, fd,
                            "dict '%s': cannot open the object to unlink it", a->name);
-  result = name_lock(fd, a->name, true);
-  if (result >= 0) result = remove_name(a);
-  name_close(fd);
+  result = shmd_name_lock(fd, a->name, true);
+  if (result >= 0) result = shmd_name_remove(a);
+  shmd_name_close(fd);
   return result;
 }
 
@@ -646,15 +363,15 @@ static int depart(shmd_attachment* a) {
   if (a->departed || a->liveness_fd < 0) return 0;
   a->departed = true;
   if (!last && !creator) return shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT) < 0 ? SHMD_ERR_SYSTEM : 0;
-  fd = open_again(a, true);
+  fd = shmd_name_reopen(a, true);
   if (fd < 0) { /* a read-only handle of a user who may not write: the next one who leaves removes the name */
     (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT);
     return 0;
   }
-  result = name_lock(fd, a->name, true);
+  result = shmd_name_lock(fd, a->name, true);
   (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT);
-  if (result >= 0 && (creator || shmd_os_byte_held(fd, SHMD_BYTE_PRESENT, 1) == 0)) result = remove_name(a);
-  name_close(fd);
+  if (result >= 0 && (creator || shmd_os_byte_held(fd, SHMD_BYTE_PRESENT, 1) == 0)) result = shmd_name_remove(a);
+  shmd_name_close(fd);
   return result == SHMD_ERR_NO_SUCH_DICT ? 0 : result;
 }
 
@@ -677,52 +394,12 @@ int shmd_detach(shmd_attachment* a, int unlink_this) {
   return result;
 }
 
-/* Whether the object behind `fd` may be removed: ours, whole or half made or of any layout, but nothing foreign. */
-static int check_removable(int fd, const char* name, shmd_superblock* super) {
-  const int result = shmd_object_inspect(fd, name, super);
-  return result == SHMD_ERR_FOREIGN_OBJECT || result == SHMD_ERR_SYSTEM ? result : 0;
-}
-
-static void mark_unlinked(int fd, const shmd_superblock* super) {
-  unsigned char* base;
-  shmd_file_info info;
-  if (super->magic != SHMD_MAGIC || super->layout_version != SHMD_LAYOUT_VERSION || super->abi != SHMD_ABI) return;
-  if (shmd_os_info(fd, &info) < 0 || info.size < SHMD_PAGE || shmd_os_map(fd, SHMD_PAGE, true, &base) < 0) return;
-  shmd_store_release(&((shmd_superblock*)(void*)base)->unlinked, 1);
-  shmd_os_unmap(base, SHMD_PAGE);
-}
-
-static int unlink_found(int fd, const char* name) {
-  shmd_superblock super;
-  shmd_file_info info;
-  int result = check_removable(fd, name, &super);
-  if (result >= 0) result = name_lock(fd, name, true);
-  if (result < 0) return result;
-  if (shmd_os_info(fd, &info) < 0 || !name_leads_to(name, info.device, info.inode)) return AGAIN;
-  result = shmd_os_unlink(name);
-  if (result == -ENOENT) return AGAIN;
-  if (result < 0)
-    return shmd_fail_errno(result == -EACCES || result == -EPERM ? SHMD_ERR_PERMISSION_DENIED : SHMD_ERR_SYSTEM, result,
-                           "dict '%s': cannot remove its name", name);
-  mark_unlinked(fd, &super);
-  return 0;
-}
-
 int shmd_unlink_name(const char* name) {
-  int result = check_name(name), tries;
+  int result = shmd_name_check(name), tries;
   if (result < 0) return result;
   registry_lock();
   result = AGAIN;
-  for (tries = 0; tries < MAX_TRIES && result == AGAIN; ++tries) {
-    const int fd = shmd_os_open(name, true);
-    if (fd == -ENOENT)
-      result = shmd_fail(SHMD_ERR_NO_SUCH_DICT, "no dict '%s' exists", name);
-    else if (fd < 0)
-      result = open_failed(name, fd);
-    else
-      result = unlink_found(fd, name);
-    if (fd >= 0) name_close(fd);
-  }
+  for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) result = shmd_name_unlink(name);
   registry_unlock();
   return result == AGAIN ? shmd_fail(SHMD_ERR_BUSY, "dict '%s' kept being created anew; try again", name) : result;
 }
@@ -752,7 +429,7 @@ static void reattach(shmd_attachment* a) {
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
   if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
   if (a->engine != NULL) shmd_engine_after_fork(a);
-  if (!a->hidden && !a->departed && join_presence(a) >= 0 && say_present(a) >= 0 && !a->read_only) (void)take_slot(a);
+  if (!a->hidden && !a->departed && join_presence(a) >= 0 && say_present(a) >= 0 && !a->read_only) (void)shmd_slot_take(a);
   shmd_os_close(inherited);
 }
 
@@ -780,7 +457,7 @@ int shmd_attach_child(shmd_attachment* a) {
   if (a->slot == SHMD_NO_SLOT) {
     if (a->liveness_fd < 0) result = join_presence(a);
     if (result >= 0) result = say_present(a);
-    if (result >= 0 && !a->read_only) result = take_slot(a);
+    if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
   }
   registry_unlock();
   if (result >= 0) return 0;

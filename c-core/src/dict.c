@@ -6,6 +6,7 @@
 #include "lock.h"
 #include "log.h"
 #include "node.h"
+#include "overwrite.h"
 #include "reclaim.h"
 #include "segment.h"
 
@@ -183,6 +184,11 @@ int shmd_dict_put(shmd_attachment* a, shmd_node node, const shmd_key* key, const
   int result = shmd_call_enter(a), tries = 0;
   bool removed;
   if (SHMD_UNLIKELY(result < 0)) return result;
+  if (SHMD_LIKELY(!(flags & SHMD_INSERT_ONLY) && shmd_overwrite(shmd_tx_of(a), node, key, value, size))) {
+    shmd_dict_after(a);
+    shmd_call_leave(a);
+    return 0;
+  }
   do result = finish(a, put_once(shmd_tx_of(a), node, key, value, size, flags));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
   removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) != 0 && result == 0;

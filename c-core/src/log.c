@@ -102,7 +102,7 @@ static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
   return 0;
 }
 
-static void write_record(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
+void shmd_log_write(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
   unsigned char* at = shmd_at(t->a, offset);
   shmd_record* rec = (shmd_record*)(void*)at;
   const uint64_t flags =
@@ -149,7 +149,7 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
     (void)shmd_tx_astray(t, *offset);
     return t->error;
   }
-  write_record(t, *offset, position, record);
+  shmd_log_write(t, *offset, position, record);
   t->appended = true;
   t->debt += bytes;
   if (live) {

@@ -29,6 +29,8 @@ int shmd_log_format(shmd_tx* t);
  * `reserve`: the emergency segment may be used (operations that free space). */
 int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
                     uint64_t* size);
+/* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */
+void shmd_log_write(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* record);
 /* Appends a copy of a live record to the cold log. NO_SPACE. */
 int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
 /* Segments whose end is older than buffer_size leave history; at most a few per call. */

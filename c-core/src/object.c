@@ -50,7 +50,7 @@ static int fill_sizes(const shmd_options* o, shmd_superblock* s) {
 }
 
 int shmd_object_geometry(const shmd_options* options, shmd_superblock* s) {
-  uint64_t at, segments;
+  uint64_t at, segments, usable;
   int result;
   memset(s, 0, sizeof *s);
   result = fill_sizes(options, s);
@@ -80,11 +80,12 @@ int shmd_object_geometry(const shmd_options* options, shmd_superblock* s) {
   segments = s->max_size >> s->segment_shift;
   at += segments * sizeof(shmd_segment);
   s->data_offset = align_up(at, s->segment_size);
-  if (s->data_offset >= s->max_size || (s->max_size - s->data_offset) >> s->segment_shift < MIN_SEGMENTS)
+  usable = s->max_size - SHMD_READ_SLACK; /* see read.h: no block or record begins behind its limit */
+  if (s->data_offset >= usable || (usable - s->data_offset) >> s->segment_shift < MIN_SEGMENTS)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "options: max_size %llu has no room for %u segments of %llu bytes; raise it",
                      (unsigned long long)s->max_size, MIN_SEGMENTS, (unsigned long long)s->segment_size);
-  s->segment_count = (s->max_size - s->data_offset) >> s->segment_shift;
+  s->segment_count = (usable - s->data_offset) >> s->segment_shift;
   if (segments >= SHMD_NONE)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "options: max_size %llu needs too many segments; raise segment_size",
                      (unsigned long long)s->max_size);
@@ -210,7 +211,7 @@ void shmd_object_unmap(shmd_attachment* a) {
 /* ---- creation ---- */
 
 /*
- * Steps: (1) an object without a name (2) memory for superblock, control, attach table and pins (3) its size (4) pins =
+ * Steps: (1) an object without a name (2) its size (3) memory for superblock, control, attach table and pins (4) pins =
  * none (5) the superblock. The caller then lets the engine format the rest, and publishes. Killed at any step before that:
  * the system removes the nameless object; nobody ever sees it.
  */
@@ -246,6 +247,33 @@ int shmd_object_create(shmd_attachment* a, const shmd_superblock* super, uint32_
     a->object_fd = -1;
   }
   return result;
+}
+
+static int store_type(const char* name, const char* which, const char* type, char* to, size_t capacity) {
+  const size_t length = type != NULL ? strlen(type) : 0;
+  if (length >= capacity)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': the name of the %s type has %zu bytes; at most %zu", name,
+                     which, length, capacity - 1);
+  if (length != 0) memcpy(to, type, length);
+  return 0;
+}
+
+int shmd_object_describe(const char* name, const shmd_options* o, shmd_superblock* s) {
+  uint64_t random[3];
+  int result = shmd_object_geometry(o, s);
+  if (result < 0) return result;
+  result = shmd_os_random(random, sizeof random);
+  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no random numbers", name);
+  s->id[0] = random[0] | 1;
+  s->id[1] = random[1];
+  s->hash_seed = random[2];
+  s->unlink_policy = (uint32_t)o->unlink;
+  s->creator_pid = shmd_os_pid();
+  s->creator_start = shmd_os_start_time();
+  s->ready = 1;
+  memcpy(s->name, name, strlen(name));
+  result = store_type(name, "key", o->key_type, s->key_type, sizeof s->key_type);
+  return result < 0 ? result : store_type(name, "value", o->value_type, s->value_type, sizeof s->value_type);
 }
 
 /* ---- memory ---- */

@@ -12,6 +12,9 @@
  * INVALID_ARGUMENT if they make no sense. */
 int shmd_object_geometry(const shmd_options* options, shmd_superblock* super);
 
+/* The whole superblock of a new object called `name`: geometry, random id, types, policy. */
+int shmd_object_describe(const char* name, const shmd_options* options, shmd_superblock* super);
+
 /* Checks a superblock read from an untrusted object of `size` bytes against every rule of the geometry, recomputing what
  * can be recomputed. FOREIGN_OBJECT, INCOMPLETE_OBJECT, LAYOUT_MISMATCH, CORRUPT. */
 int shmd_object_validate(const char* name, const shmd_superblock* super, uint64_t size);

@@ -15,8 +15,10 @@
 #include <signal.h>
 uint64_t shmd_crash_at;
 uint64_t shmd_crash_count;
-void shmd_crash_point(void) {
+void (*shmd_crash_trace)(const void* where);
+SHMD_NOINLINE void shmd_crash_point(void) {
   const uint64_t n = __atomic_add_fetch(&shmd_crash_count, 1, __ATOMIC_RELAXED);
+  if (shmd_crash_trace != NULL) shmd_crash_trace(__builtin_return_address(0));
   if (n == shmd_crash_at) {
     raise(SIGKILL);
   }

@@ -124,6 +124,7 @@ void shmd_tx_abort(shmd_tx* t);
 #if defined(SHMD_CRASH_POINTS)
 extern uint64_t shmd_crash_at;    /* 0 = never; n = the n-th store from now kills the process */
 extern uint64_t shmd_crash_count; /* stores so far */
+extern void (*shmd_crash_trace)(const void* where); /* if set: told the place in the code of each store */
 #endif
 
 #endif

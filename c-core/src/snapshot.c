@@ -158,7 +158,9 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
     depth += log2;
   }
   if (ref == 0) return SHMD_NOT_FOUND;
-  if (shmd_read_array(r, ref, 0, &array) != 0) return corrupt(s);
+  if (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 || SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
+    return corrupt(s);
+  array = ref;
   mask = (UINT64_C(1) << SHMD_REF_LOG2(array)) - 1;
   for (i = 0; i <= mask; ++i) {
     const uint64_t slot = shmd_snapshot_word(s, SHMD_REF_OFFSET(array) + 8 * ((key->hash + i) & mask));

@@ -253,6 +253,7 @@ enum shmd_record_flags {
 /* Reference: {kind:8 | log2 length:8 | offset:48}. Slot: {tag:16 | offset of the record:48}. */
 enum shmd_ref_kind { SHMD_REF_NONE = 0, SHMD_REF_ARRAY = 1, SHMD_REF_DIRECTORY = 2 };
 #define SHMD_OFFSET_MASK ((UINT64_C(1) << 48) - 1)
+#define SHMD_WORD_MASK (SHMD_OFFSET_MASK & ~UINT64_C(7)) /* an offset that is a multiple of 8, whatever was stored */
 #define SHMD_SLOT_EMPTY UINT64_C(0)
 #define SHMD_SLOT_TOMBSTONE UINT64_C(1)
 #define SHMD_ARRAY_MIN_LOG2 2u
@@ -280,6 +281,8 @@ static inline uint64_t shmd_hash_u64(uint64_t seed, uint64_t key) {
   x ^= x >> 31;
   return x;
 }
+
+#define SHMD_CONTROL_OFFSET SHMD_PAGE /* of shard 0's control block */
 
 /* ---- the layout, asserted ---- */
 #if defined(__cplusplus)

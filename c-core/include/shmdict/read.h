@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SHMD_READ_SLACK UINT64_C(65536)
+#define SHMD_READ_SLACK (UINT64_C(8) << 15) /* the longest array that a reference, however corrupt, can claim */
 #define SHMD_READ_TRIES 64
 #define SHMD_MAX_NESTING 4096
 
@@ -33,6 +33,10 @@ typedef struct shmd_reader {
   uint64_t max_size;
   uint64_t writer; /* thread that has a transaction open in this process, 0 = none: its reads go the long way */
 } shmd_reader;
+
+SHMD_INLINE const shmd_control* shmd_reader_control(const shmd_reader* r) {
+  return (const shmd_control*)(const void*)(r->base + SHMD_CONTROL_OFFSET);
+}
 
 SHMD_INLINE const shmd_reader* shmd_reader_of(const shmd_dict* d) {
   return *(const shmd_reader* const*)(const void*)d; /* the handle's first member */
@@ -102,7 +106,7 @@ SHMD_INLINE int shmd_record_read(const shmd_reader* r, uint64_t offset, shmd_rec
 /* Finds the entry of a live dict. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. A dict lives if no ancestor was removed. */
 SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_node_entry** out) {
   /* SYNC root: observes the id stored by a clear of the root; the fresh node was complete before. */
-  const uint64_t root = shmd_load_acquire(&r->control->root_node);
+  const uint64_t root = shmd_load_acquire(&shmd_reader_control(r)->root_node);
   uint64_t id = node.id;
   const shmd_node_entry* e;
   if (SHMD_LIKELY(id == 0)) id = (uint32_t)root;
@@ -125,84 +129,112 @@ SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_
   return 0;
 }
 
-/* Follows directories from `ref` to the array that `hash32` leads to; 0 = empty dict. Returns 0 or SHMD_ERR_CORRUPT. */
+/* Follows directories from `ref` to the array that `hash32` leads to; 0 = empty dict. Returns 0 or SHMD_ERR_CORRUPT.
+ * Whatever a reference says, what is followed lies inside the object: below limit, and no longer than the slack. */
 SHMD_INLINE int shmd_read_array(const shmd_reader* r, uint64_t ref, uint32_t hash32, uint64_t* array) {
-  uint32_t depth = 0;
-  while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
-    const uint32_t log2 = SHMD_REF_LOG2(ref);
-    const uint64_t at = SHMD_REF_OFFSET(ref);
-    if (SHMD_UNLIKELY(log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 > 32 || at >= r->limit || (at & 7)))
-      return SHMD_ERR_CORRUPT;
+  uint32_t depth;
+  for (depth = 0; SHMD_LIKELY(depth < 32) && SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY;) {
+    const uint32_t log2 = SHMD_REF_LOG2(ref) & 15;
+    const uint64_t at = ref & SHMD_WORD_MASK;
+    if (SHMD_UNLIKELY(at >= r->limit || log2 == 0)) return SHMD_ERR_CORRUPT;
     /* SYNC index: observes a reference; what it refers to was written before it was published. */
     ref =
         shmd_load_acquire((const uint64_t*)(const void*)(r->base + at) + ((uint32_t)(hash32 << depth) >> (32 - log2)));
     depth += log2;
-    if (SHMD_UNLIKELY(depth >= 32 && SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY)) return SHMD_ERR_CORRUPT;
   }
   *array = ref;
-  if (ref == 0) return 0;
-  if (SHMD_UNLIKELY(SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
-                    SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7)))
-    return SHMD_ERR_CORRUPT;
-  return 0;
+  return SHMD_UNLIKELY((ref & SHMD_WORD_MASK) >= r->limit || depth >= 32) ? SHMD_ERR_CORRUPT : 0;
 }
+
+/* What a look-up found: the slot, and the record as far as a read needs it. */
+typedef struct shmd_found {
+  const uint64_t* at;         /* the slot */
+  uint64_t slot;              /* what was in it */
+  const unsigned char* value; /* in shared memory, `value_size` bytes within the object */
+  uint64_t value_size;
+  uint32_t stamp; /* kind and flags of the record */
+} shmd_found;
 
 /* Looks `key` up in the dict whose index is `ref`. 0 found (a PUT or NODE record), SHMD_NOT_FOUND, SHMD_ERR_CORRUPT.
  * To be believed only if the recycle counter has not moved since before `ref` was loaded. */
 SHMD_INLINE int shmd_read_find(const shmd_reader* r, uint64_t ref, uint64_t hash, const void* key, size_t key_size,
-                               shmd_record_view* v) {
-  uint64_t array, i, mask;
-  const uint64_t* slots;
-  int result = shmd_read_array(r, ref, (uint32_t)hash, &array);
-  if (SHMD_UNLIKELY(result != 0)) return result;
-  if (array == 0) return SHMD_NOT_FOUND;
-  mask = (UINT64_C(1) << SHMD_REF_LOG2(array)) - 1;
-  slots = (const uint64_t*)(const void*)(r->base + SHMD_REF_OFFSET(array));
-  for (i = 0; i <= mask; ++i) {
+                               shmd_found* f) {
+  uint64_t array, at, end, tried;
+  if (SHMD_UNLIKELY(shmd_read_array(r, ref, (uint32_t)hash, &array) != 0)) return SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(array == 0)) return SHMD_NOT_FOUND;
+  end = UINT64_C(8) << (SHMD_REF_LOG2(array) & 15);
+  at = (hash << 3) & (end - 8);
+  array &= SHMD_WORD_MASK;
+  for (tried = 0; tried < end; tried += 8) {
     /* SYNC slot: observes a record's offset; the record was written before its slot. */
-    const uint64_t slot = shmd_load_acquire(slots + ((hash + i) & mask));
+    const uint64_t slot = shmd_load_acquire((const uint64_t*)(const void*)(r->base + array + at));
+    if (SHMD_LIKELY((slot ^ hash) >> 48 == 0)) {
+      const uint64_t offset = slot & SHMD_WORD_MASK;
+      const unsigned char* record = r->base + offset;
+      uint64_t stamp, sizes, value;
+      if (SHMD_UNLIKELY(offset - 1 >= r->limit - 1)) { /* 0: empty or a tombstone */
+        if (offset != 0) return SHMD_ERR_CORRUPT;
+      } else {
+        stamp = shmd_load_acquire((const uint64_t*)(const void*)record);
+        sizes = shmd_load_acquire((const uint64_t*)(const void*)record + 1);
+        value = sizeof(shmd_record);
+        if (SHMD_UNLIKELY(stamp & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
+          value += (stamp & SHMD_REC_PREVIOUS ? 8u : 0u) + (stamp & SHMD_REC_EXPIRY ? 8u : 0u);
+        if (SHMD_LIKELY((sizes & 0xffffu) == key_size)) {
+          /* keys longer than the slack may not end beyond the object */
+          if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (sizes >> 32) > r->limit + SHMD_READ_SLACK))
+            return SHMD_ERR_CORRUPT;
+          if (SHMD_LIKELY(shmd_bytes_equal(record + value, key, key_size))) {
+            f->at = (const uint64_t*)(const void*)(r->base + array + at);
+            f->slot = slot;
+            f->value = record + value + SHMD_PAD8(key_size);
+            f->value_size = sizes >> 32;
+            f->stamp = (uint32_t)stamp & 0xffu;
+            return SHMD_UNLIKELY((stamp & SHMD_REC_KIND) == SHMD_REC_ERASE) ? SHMD_NOT_FOUND : 0;
+          }
+        }
+      }
+    }
     if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
-    if (((slot ^ hash) >> 48) != 0 || slot == SHMD_SLOT_TOMBSTONE || (slot & SHMD_OFFSET_MASK) == SHMD_SLOT_TOMBSTONE)
-      continue;
-    if (SHMD_UNLIKELY(!shmd_record_read(r, slot & SHMD_OFFSET_MASK, v))) return SHMD_ERR_CORRUPT;
-    if (v->key_size != key_size || v->hash != (uint32_t)hash) continue;
-    if (!shmd_bytes_equal(v->key, key, key_size)) continue;
-    return v->kind == SHMD_REC_ERASE ? SHMD_NOT_FOUND : 0;
+    at = (at + 8) & (end - 8);
   }
   return SHMD_NOT_FOUND;
 }
 
+/* One attempt at a get; to be believed only if the recycle counter has not moved since before. */
+SHMD_INLINE int shmd_read_once(const shmd_reader* r, shmd_node node, uint64_t hash, const void* key, size_t key_size,
+                               void* buffer, size_t capacity, size_t* size) {
+  const shmd_node_entry* e;
+  shmd_found f;
+  int result = shmd_read_node(r, node, &e);
+  if (SHMD_UNLIKELY(result != 0)) return result;
+  result = shmd_read_find(r, shmd_load_acquire(&e->root), hash, key, key_size, &f);
+  if (SHMD_UNLIKELY(result != 0)) return result;
+  *size = f.value_size;
+  if (SHMD_UNLIKELY((f.stamp & SHMD_REC_KIND) != SHMD_REC_PUT))
+    return (f.stamp & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(f.value_size > capacity)) return SHMD_TRUNCATED;
+  if (f.value_size == 8)
+    shmd_copy_out(buffer, f.value, 8);
+  else
+    shmd_copy_out(buffer, f.value, f.value_size);
+  return 0;
+}
+
+/* The attempts after the first, out of the caller's way. */
+SHMD_API int shmd_read_again(const shmd_reader* reader, shmd_node node, uint64_t hash, const void* key, size_t key_size,
+                             void* buffer, size_t capacity, size_t* size);
+
 /* Results of shmd_get(), but for SHMD_ERR_BUSY: the counter kept moving (the caller then asks under the lock). */
-SHMD_INLINE int shmd_read_get(const shmd_reader* r, shmd_node node, uint64_t hash, const void* key, size_t key_size,
-                              void* buffer, size_t capacity, size_t* size) {
-  int tries;
-  for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
-    const shmd_node_entry* e;
-    shmd_record_view v;
-    /* SYNC recycle: observes the counter before anything is followed... */
-    const uint64_t before = shmd_load_acquire(&r->control->recycle);
-    int result = shmd_read_node(r, node, &e);
-    if (SHMD_LIKELY(result == 0)) {
-      result = shmd_read_find(r, shmd_load_acquire(&e->root), hash, key, key_size, &v);
-      if (SHMD_LIKELY(result == 0)) {
-        if (SHMD_UNLIKELY(v.kind != SHMD_REC_PUT)) {
-          result = v.kind == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
-        } else if (SHMD_LIKELY(v.value_size <= capacity)) {
-          if (SHMD_LIKELY(v.value_size == 8))
-            shmd_copy_out(buffer, v.value, 8);
-          else
-            shmd_copy_out(buffer, v.value, v.value_size);
-          *size = v.value_size;
-        } else {
-          *size = v.value_size;
-          result = SHMD_TRUNCATED;
-        }
-      }
-    }
-    /* SYNC recycle: ...and again after all of it was read: unmoved, so nothing of it was reused. */
-    if (SHMD_LIKELY(shmd_load_acquire(&r->control->recycle) == before)) return result;
-  }
-  return SHMD_ERR_BUSY;
+SHMD_INLINE int shmd_read_get(const shmd_reader* reader, shmd_node node, uint64_t hash, const void* key,
+                              size_t key_size, void* buffer, size_t capacity, size_t* size) {
+  const shmd_reader r = *reader; /* constants, in registers: acquire loads would make the compiler read them again */
+  /* SYNC recycle: observes the counter before anything is followed... */
+  const uint64_t before = shmd_load_acquire(&shmd_reader_control(&r)->recycle);
+  const int result = shmd_read_once(&r, node, hash, key, key_size, buffer, capacity, size);
+  /* SYNC recycle: ...and again after all of it was read: unmoved, so nothing of it was reused. */
+  if (SHMD_LIKELY(shmd_load_acquire(&shmd_reader_control(&r)->recycle) == before)) return result;
+  return shmd_read_again(reader, node, hash, key, key_size, buffer, capacity, size);
 }
 
 #ifdef __cplusplus

@@ -1,0 +1,34 @@
+/*
+ * Names of objects: spelling, who may change what a name leads to, removing.
+ *
+ * Whoever attaches or unlinks holds SHMD_BYTE_CREATE of the object meanwhile and looks, with the byte in hand, whether the
+ * name still leads to that object. So nobody unlinks a successor, and nobody attaches to what was just unlinked.
+ * Lock discipline: the callers of the functions on attachments hold the registry's mutex.
+ */
+#ifndef SHMD_NAME_H
+#define SHMD_NAME_H
+
+#include "core.h"
+
+#define SHMD_NAME_TRIES 100        /* names that change hands meanwhile */
+enum { SHMD_NAME_CHANGED = 1000 }; /* internal outcome: begin again */
+
+int shmd_name_check(const char* name); /* INVALID_NAME, NAME_TOO_LONG */
+bool shmd_name_leads_to(const char* name, uint64_t device, uint64_t inode);
+
+/* Waits for SHMD_BYTE_CREATE through `fd`: shared by those who attach, exclusive (fd writable) to one who unlinks. BUSY. */
+int shmd_name_lock(int fd, const char* name, bool exclusive);
+void shmd_name_unlock(int fd);
+void shmd_name_close(int fd); /* unlocks and closes */
+
+/* A new open file description of the attachment's object: never one that is mapped, or inherited. */
+int shmd_name_reopen(const shmd_attachment* a, bool writable);
+/* The error that an errno value of shmd_os_open stands for. */
+int shmd_name_open_failed(const char* name, int error);
+
+/* REQUIRES: SHMD_BYTE_CREATE exclusive. NO_SUCH_DICT if the name leads elsewhere by now. */
+int shmd_name_remove(shmd_attachment* a);
+/* One attempt at shmd_unlink(): also SHMD_NAME_CHANGED. */
+int shmd_name_unlink(const char* name);
+
+#endif

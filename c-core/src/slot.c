@@ -1,0 +1,133 @@
+#include "slot.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "platform.h"
+
+static uint64_t hash_pid(uint64_t pid) { return shmd_hash_u64(UINT64_C(0x5348), pid); }
+
+static void drop_pin(shmd_attachment* a, uint32_t slot) {
+  uint64_t* pin = shmd_pin_of(a, slot);
+  if (shmd_load_acquire(pin) == UINT64_MAX) return;
+  /* SYNC pin: publishes that the pin is gone before the version moves. */
+  shmd_store_release(pin, UINT64_MAX);
+  (void)shmd_fetch_add(&shmd_control_of(a)->pin_version, 1);
+}
+
+static void write_entry(shmd_attachment* a, uint32_t slot) {
+  shmd_slot* entry = shmd_slot_of(a, slot);
+  char program[sizeof entry->program];
+  memset(program, 0, sizeof program);
+  shmd_os_program(program, sizeof program);
+  shmd_store_release(&entry->pid, 0);
+  shmd_copy_in(entry->program, program, sizeof program);
+  shmd_store_release(&entry->start_time, a->start_time);
+  shmd_store_release(&entry->attached_at, shmd_os_now());
+  /* SYNC slot-entry: publishes start time and program before the pid they belong to. */
+  shmd_store_release(&entry->pid, a->pid);
+}
+
+/* Takes the byte of a slot nobody owns. First those whose entry is cleared: one system call as a rule. */
+static int take_byte(shmd_attachment* a, uint32_t* out) {
+  const uint32_t n = a->max_processes;
+  const uint32_t start = (uint32_t)(hash_pid(a->pid) % n);
+  int pass;
+  uint32_t i;
+  for (pass = 0; pass < 4; ++pass) {
+    if (pass == 3) shmd_os_sleep(2000000); /* a rescuer holds a dead slot's byte for a moment */
+    for (i = 0; i < n; ++i) {
+      const uint32_t slot = (start + i) % n;
+      int result;
+      if (pass == 0 && shmd_load_acquire(&shmd_slot_of(a, slot)->pid) != 0) continue;
+      result = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true);
+      if (result == 0) {
+        *out = slot;
+        return 0;
+      }
+      if (result != -EAGAIN)
+        return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot lock a slot's byte", a->name);
+    }
+  }
+  return shmd_fail(
+      SHMD_ERR_TOO_MANY_PROCESSES,
+      "dict '%s': all %u slots are taken; end a process that uses it, or create it with a larger max_processes",
+      a->name, (unsigned)n);
+}
+
+/*
+ * Steps: (1) the slot's byte is ours: the slot is owned (2) the dead predecessor's pin is gone (3) the entry is ours
+ * (4) if the lock word names the slot, its last owner died with the lock: repaired and released.
+ * Killed after any step: the kernel frees the byte; the next one to take it starts at (2), a waiter for the lock that (4)
+ * did not reach takes over as from any dead owner. An entry half written is only displayed.
+ */
+int shmd_slot_take(shmd_attachment* a) {
+  uint32_t slot = SHMD_NO_SLOT;
+  int result = take_byte(a, &slot);
+  if (result < 0) return result;
+  drop_pin(a, slot);
+  write_entry(a, slot);
+  a->slot = slot;
+  shmd_local_store(&a->owner, (uint64_t)slot + 1);
+  result = shmd_lock_adopt(a);
+  return result == SHMD_ERR_CORRUPT ? 0 : result; /* a dict that cannot be repaired can still be read */
+}
+
+/* Steps: (1) pin gone (2) entry cleared (3) byte free: the slot is nobody's. Killed between: a dead slot like any other. */
+void shmd_slot_leave(shmd_attachment* a) {
+  const uint32_t slot = a->slot;
+  if (slot == SHMD_NO_SLOT) return;
+  shmd_local_store(&a->owner, 0);
+  a->slot = SHMD_NO_SLOT;
+  drop_pin(a, slot);
+  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
+  /* SYNC slot-owner: publishes, with the byte, all that this process stored. */
+  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
+}
+
+/* Which dead slots' bytes this process holds. The kernel cannot tell: locks of one description never conflict. */
+static bool mark_rescuing(shmd_attachment* a, uint32_t slot) {
+  const uint64_t bit = UINT64_C(1) << (slot & 63);
+  if ((a->rescuing[slot >> 6] & bit) != 0) return false;
+  a->rescuing[slot >> 6] |= bit;
+  return true;
+}
+static void unmark_rescuing(shmd_attachment* a, uint32_t slot) {
+  a->rescuing[slot >> 6] &= ~(UINT64_C(1) << (slot & 63));
+}
+
+bool shmd_slot_alive(shmd_attachment* a, uint32_t slot, bool* taken) {
+  bool alive = true;
+  *taken = false;
+  if (slot >= a->max_processes || slot == a->slot || a->liveness_fd < 0) return true;
+  (void)pthread_mutex_lock(&a->rescue_mutex);
+  if (mark_rescuing(a, slot)) {
+    /* SYNC slot-owner: observes all that the owner stored: the kernel grants the byte only when the owner's last
+     * descriptor is closed, after its last instruction. */
+    alive = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true) != 0;
+    if (alive) unmark_rescuing(a, slot);
+    *taken = !alive;
+  }
+  (void)pthread_mutex_unlock(&a->rescue_mutex);
+  return alive;
+}
+
+/* Steps: (1) pin gone (2) entry cleared (3) byte free. Killed between: the byte is free, the slot dead as before. */
+void shmd_slot_release(shmd_attachment* a, uint32_t slot) {
+  drop_pin(a, slot);
+  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
+  (void)pthread_mutex_lock(&a->rescue_mutex);
+  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
+  unmark_rescuing(a, slot);
+  (void)pthread_mutex_unlock(&a->rescue_mutex);
+}
+
+uint32_t shmd_attached_count(shmd_attachment* a) {
+  uint32_t i, count = 0;
+  for (i = 0; i < a->max_processes; ++i) {
+    if (shmd_load_acquire(&shmd_slot_of(a, i)->pid) == 0) continue;
+    if (i == a->slot || shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) == 1) ++count;
+  }
+  return count;
+}

@@ -1,0 +1,15 @@
+/*
+ * Slots of the attach table: taking and leaving one's own. Asking for others' is declared in attach.h.
+ *
+ * Invariant: whoever holds the lock on a slot's byte owns the slot; its entry is for display. The lock word may name a slot
+ * whose owner is dead, or already another process: the new one repairs before it does anything else (shmd_lock_adopt).
+ */
+#ifndef SHMD_SLOT_H
+#define SHMD_SLOT_H
+
+#include "attach.h"
+
+int shmd_slot_take(shmd_attachment* a); /* TOO_MANY_PROCESSES, SYSTEM */
+void shmd_slot_leave(shmd_attachment* a);
+
+#endif
