@@ -12,7 +12,10 @@
 
 #define DEFAULT_TIMEOUT INT64_C(10000000000)
 
-enum { LOST = SHMD_NAME_CHANGED + 1, AGAIN = SHMD_NAME_CHANGED }; /* internal outcomes; LOST: somebody else created the name */
+enum {
+  LOST = SHMD_NAME_CHANGED + 1,
+  AGAIN = SHMD_NAME_CHANGED
+}; /* internal outcomes; LOST: somebody else created the name */
 
 /* Serialises attach, detach, unlink and fork in this process. Never held while user code runs. */
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -119,6 +122,7 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   a->hidden = true;
   a->pid = shmd_os_pid();
   a->start_time = shmd_os_start_time();
+  a->pid_space = shmd_os_pid_space();
   (void)pthread_mutex_init(&a->pin_mutex, NULL);
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
   return a;
@@ -425,11 +429,13 @@ static void reattach(shmd_attachment* a) {
   a->closers = 0;
   a->pid = shmd_os_pid();
   a->start_time = shmd_os_start_time();
+  a->pid_space = shmd_os_pid_space();
   (void)pthread_mutex_init(&a->pin_mutex, NULL); /* may have been held by a thread that does not exist here */
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
   if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
   if (a->engine != NULL) shmd_engine_after_fork(a);
-  if (!a->hidden && !a->departed && join_presence(a) >= 0 && say_present(a) >= 0 && !a->read_only) (void)shmd_slot_take(a);
+  if (!a->hidden && !a->departed && join_presence(a) >= 0 && say_present(a) >= 0 && !a->read_only)
+    (void)shmd_slot_take(a);
   shmd_os_close(inherited);
 }
 

@@ -260,8 +260,7 @@ static void check_lists(checker* k) {
          id != SHMD_NONE && listed(k, id, SHMD_SEG_CLOSED, "a liveness list");
          id = SHMD_LOW(shmd_load_acquire(&k->segments[id].links))) {
       const uint64_t live = shmd_load_acquire(&k->segments[id].live), used = shmd_load_acquire(&k->segments[id].used);
-      uint64_t bucket = used == 0 ? 0 : live * SHMD_BUCKETS / used;
-      if (bucket >= SHMD_BUCKETS) bucket = SHMD_BUCKETS - 1;
+      const uint64_t bucket = shmd_segment_bucket(k->a, live, used);
       if (bucket != i)
         finding(k, "segment %llu is in liveness list %llu instead of %llu", (ull)id, (ull)i, (ull)bucket);
     }
@@ -316,7 +315,8 @@ static void check_chain(checker* k) {
     if (expected != 0 && shmd_load_acquire(&s->position) != expected)
       finding(k, "segment %llu of the log begins at another position than the one before ends", (ull)id);
     if (id == last) {
-      if (head < shmd_load_acquire(&s->position) || head - shmd_load_acquire(&s->position) > k->a->segment_size)
+      if (head < shmd_load_acquire(&s->position) || head - shmd_load_acquire(&s->position) > length
+                                                                                                 << k->a->segment_shift)
         finding(k, "head is not in the head segment");
       return;
     }

@@ -44,14 +44,14 @@ typedef struct shmd_attachment {
   uint64_t device, inode;
   struct shmd_attachment* next; /* registry */
   char name[SHMD_MAX_NAME + 8];
-  int64_t timeout;              /* ns, of single writes */
-  int creator;                  /* this process created the object */
-  uint32_t closers;             /* handles whose closing unlinks */
-  bool hidden;                  /* in the registry, but not yet visible to shmd_attach */
-  bool departed;                /* the exit handler has been here */
-  uint64_t pid, start_time;     /* as written to the slot */
-  pthread_mutex_t rescue_mutex; /* guards `rescuing` */
-  uint64_t* rescuing;           /* a bit per slot: this process holds the byte of that dead slot */
+  int64_t timeout;                     /* ns, of single writes */
+  int creator;                         /* this process created the object */
+  uint32_t closers;                    /* handles whose closing unlinks */
+  bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
+  bool departed;                       /* the exit handler has been here */
+  uint64_t pid, start_time, pid_space; /* as written to the slot */
+  pthread_mutex_t rescue_mutex;        /* guards `rescuing` */
+  uint64_t* rescuing;                  /* a bit per slot: this process holds the byte of that dead slot */
 
   /* lock.c */
   uint64_t owner; /* low 16 bits of the lock word when held by this process: slot + 1; 0 = no slot */

@@ -18,10 +18,13 @@ void shmd_dict_after(shmd_attachment* a) {
   shmd_tx* t = shmd_tx_of(a);
   if (SHMD_UNLIKELY(t->shrink_count != 0)) shmd_reclaim_shrink(a);
   if (SHMD_UNLIKELY(t->debt >= SHMD_STEP_BYTES)) {
-    if (shmd_load_acquire(&shmd_control_of(a)->work) != 0)
-      shmd_reclaim_step(a, t->debt);
-    else
-      t->debt = 0;
+    uint64_t debt = t->debt; /* a large write or transaction takes many steps: each of its bytes pays */
+    while (debt != 0 && (shmd_load_acquire(&shmd_control_of(a)->work) != 0 || shmd_reclaim_due(t))) {
+      const uint64_t part = debt < SHMD_STEP_MAX ? debt : SHMD_STEP_MAX;
+      shmd_reclaim_step(a, part);
+      debt -= part;
+    }
+    t->debt = 0;
   }
 }
 
@@ -146,6 +149,7 @@ static int stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key, shmd_cursor
   if (result < 0) return result;
   shmd_tx_set(t, SHMD_N(t, id, count), NODE(id, count) - 1);
   retire_old(t, c);
+  t->debt += c->record.size; /* what it makes dead calls for cleaning, not the few bytes that it appends */
   if (pinned) {
     shmd_index_set(t, c, offset);
     queue_ghost(t, offset, bytes);
@@ -182,8 +186,10 @@ static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void*
 int shmd_dict_put(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
                   uint32_t flags) {
   int result = shmd_call_enter(a), tries = 0;
-  bool removed;
+  uint64_t before;
+  bool removed; /* a subtree, by this very call: it pays for the sweep */
   if (SHMD_UNLIKELY(result < 0)) return result;
+  before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   if (SHMD_LIKELY(!(flags & SHMD_INSERT_ONLY) && shmd_overwrite(shmd_tx_of(a), node, key, value, size))) {
     shmd_dict_after(a);
     shmd_call_leave(a);
@@ -191,7 +197,7 @@ int shmd_dict_put(shmd_attachment* a, shmd_node node, const shmd_key* key, const
   }
   do result = finish(a, put_once(shmd_tx_of(a), node, key, value, size, flags));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
-  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) != 0 && result == 0;
+  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
   shmd_call_leave(a);
   if (SHMD_UNLIKELY(removed)) shmd_dict_drain(a);
   return result;
@@ -208,11 +214,13 @@ static int erase_once(shmd_tx* t, shmd_node node, const shmd_key* key) {
 
 int shmd_dict_erase(shmd_attachment* a, shmd_node node, const shmd_key* key) {
   int result = shmd_call_enter(a), tries = 0;
-  bool removed;
+  uint64_t before;
+  bool removed; /* a subtree, by this very call: it pays for the sweep */
   if (SHMD_UNLIKELY(result < 0)) return result;
+  before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   do result = finish(a, erase_once(shmd_tx_of(a), node, key));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
-  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) != 0 && result == 0;
+  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
   shmd_call_leave(a);
   if (SHMD_UNLIKELY(removed)) shmd_dict_drain(a);
   return result;
@@ -276,11 +284,15 @@ static int node_open_once(shmd_tx* t, shmd_node node, const shmd_key* key, uint3
 
 int shmd_dict_node_open(shmd_attachment* a, shmd_node node, const shmd_key* key, uint32_t flags, shmd_node* child) {
   int result = shmd_call_enter(a), tries = 0;
+  uint64_t before;
+  bool removed;
   if (result < 0) return result;
+  before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   do result = finish(a, node_open_once(shmd_tx_of(a), node, key, flags, child));
   while (retry(a, result, &tries));
+  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
   shmd_call_leave(a);
-  if (result >= 0 && (flags & SHMD_NODE_REPLACE)) shmd_dict_drain(a);
+  if (removed) shmd_dict_drain(a);
   return result;
 }
 
@@ -427,5 +439,9 @@ int shmd_dict_compact(shmd_attachment* a) {
     shmd_call_leave(a);
     if (!more) break;
   }
+  rounds = (uint64_t)shmd_call_enter(a);
+  if ((int)rounds < 0) return (int)rounds;
+  shmd_segment_return_memory(a);
+  shmd_call_leave(a);
   return 0;
 }

@@ -1,7 +1,5 @@
 #include "index.h"
 
-#include <stdlib.h>
-
 #include "block.h"
 #include "segment.h"
 
@@ -426,13 +424,8 @@ void shmd_index_queue_shrink(shmd_tx* t, const shmd_cursor* c) {
   if (t->shrink_count > 0 && t->shrinks[t->shrink_count - 1].node == c->node &&
       t->shrinks[t->shrink_count - 1].prefix == prefix)
     return;
-  if (t->shrink_count == t->shrink_capacity) {
-    const uint32_t capacity = t->shrink_capacity ? t->shrink_capacity * 2 : 16;
-    shmd_shrink* grown = (shmd_shrink*)realloc(t->shrinks, capacity * sizeof *grown);
-    if (grown == NULL) return; /* the array stays sparse until its next erase */
-    t->shrinks = grown;
-    t->shrink_capacity = capacity;
-  }
+  /* if there is no memory for it, the array stays sparse until its next erase */
+  if (!shmd_tx_grow((void**)&t->shrinks, t->shrink_count, &t->shrink_capacity, sizeof *t->shrinks)) return;
   t->shrinks[t->shrink_count].node = c->node;
   t->shrinks[t->shrink_count++].prefix = prefix;
 }

@@ -283,6 +283,7 @@ static bool would_deadlock(const shmd_attachment* a, const lock_thread* me, uint
   entry = shmd_slot_of(a, (uint32_t)name - 1);
   return shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_acquire(&entry->pid) == a->pid &&
          shmd_load_acquire(&entry->start_time) == a->start_time &&
+         shmd_load_acquire(&entry->reserved) == a->pid_space &&
          ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0;
 }
 

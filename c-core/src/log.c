@@ -41,6 +41,14 @@ void shmd_log_age(shmd_tx* t) {
   }
 }
 
+/* The unused tail of a closed segment goes back: after the commit if the last one left it open, else at once. */
+static void trim_closed(shmd_tx* t, uint64_t id, uint64_t used) {
+  if (t->trim == SHMD_NONE)
+    t->trim = id;
+  else
+    shmd_segment_trim(t->a, id, used);
+}
+
 /* Ends the head segment at `position` and makes `id` its successor in the chain. */
 static void close_head(shmd_tx* t, uint64_t position, uint64_t id) {
   const uint64_t old = SHMD_GET_C(t, head_segment);
@@ -48,7 +56,7 @@ static void close_head(shmd_tx* t, uint64_t position, uint64_t id) {
   SET(old, used, used);
   SET(old, next, id);
   SHMD_ADD_C(t, log_bytes, shmd_pages(used));
-  t->trim = old;
+  trim_closed(t, old, used);
   if (shmd_reclaim_due(t)) shmd_work(t, SHMD_WORK_CLEAN);
   if (SHMD_GET_C(t, reserve) == SHMD_NONE) shmd_work(t, SHMD_WORK_RESERVE);
 }
@@ -59,7 +67,7 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   const uint64_t used = position - GET(old, position), segment_size = t->a->segment_size;
   uint64_t id, limit;
   int result;
-  if (used + size <= segment_size) {
+  if (used + size <= segment_size) { /* never in a run of several segments */
     result = shmd_segment_memory(t, old, used + size);
     if (result < 0) return result;
     limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, old, allocated)));
@@ -77,26 +85,20 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   return 0;
 }
 
-/* A record too large to share a segment: a run of its own, already closed, then a fresh head behind it. */
+/* A record too large to share a segment: a run of its own, which is the head until the next record needs room. */
 static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
-  const uint64_t position = SHMD_GET_C(t, head);
-  const uint64_t count = (size + t->a->segment_size - 1) >> t->a->segment_shift;
-  uint64_t run, id;
+  const uint64_t position = SHMD_GET_C(t, head), segment_size = t->a->segment_size;
+  const uint64_t count = (size + segment_size - 1) >> t->a->segment_shift;
+  uint64_t run, limit;
   int result = shmd_segment_allocate(t, count, SHMD_SEG_LOG, (uint32_t)count, false, &run);
   if (result < 0) return result;
-  result = shmd_segment_memory(t, run, size);
-  if (result < 0) return shmd_tx_fail(t, result);
-  result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, false, &id);
-  if (result < 0) return shmd_tx_fail(t, result);
-  result = shmd_segment_memory(t, id, 1);
+  result = shmd_segment_memory_run(t, run, size);
   if (result < 0) return shmd_tx_fail(t, result);
   close_head(t, position, run);
-  SET(run, position, position);
-  SET(run, used, size);
-  SET(run, next, id);
-  SHMD_ADD_C(t, log_bytes, shmd_pages(size));
+  limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, run, allocated)));
+  if (limit > segment_size) limit = size > segment_size ? size : segment_size;
+  open_head(t, run, position, limit);
   SHMD_SET_C(t, head, position + size);
-  open_head(t, id, position + size, SHMD_CHUNK);
   *offset = shmd_segment_offset(t->a, run);
   shmd_log_age(t);
   return 0;
@@ -174,11 +176,12 @@ int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset) 
       SET(id, used, used);
       SHMD_ADD_C(t, log_bytes, shmd_pages(used));
       shmd_segment_retire(t, id);
-      t->trim = id;
+      trim_closed(t, id, used);
     }
     id = fresh;
     used = 0;
     at = shmd_segment_offset(a, id);
+    SET(id, position, 0); /* no ghost is ever in it: see choose_victim */
     SHMD_SET_C(t, cold_segment, id);
   } else {
     result = shmd_segment_memory(t, id, used + record->size);

@@ -15,7 +15,7 @@ static bool stays(const shmd_attachment* a, uint64_t id, uint64_t live, uint64_t
   if (bytes >= live) return kind == SHMD_SEG_LOG && bytes == live;
   if (kind != SHMD_SEG_CLOSED) return kind != SHMD_SEG_RUN;
   used = shmd_load_acquire(&s->used);
-  return used != 0 && live * SHMD_BUCKETS / used == (live - bytes) * SHMD_BUCKETS / used;
+  return shmd_segment_bucket(a, live, used) == shmd_segment_bucket(a, live - bytes, used);
 }
 
 bool shmd_overwrite(shmd_tx* t, shmd_node node, const shmd_key* key, const void* value, size_t size) {

@@ -52,6 +52,7 @@ void shmd_os_wake(const uint64_t* word, int count);
 uint64_t shmd_os_pid(void);
 uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right after fork() too */
 uint64_t shmd_os_start_time(void); /* of this process */
+uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 = unknown */
 void shmd_os_program(char* buffer, size_t size);
 uint64_t shmd_os_now(void); /* monotonic ns */
 void shmd_os_sleep(uint64_t ns);

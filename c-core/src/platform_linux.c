@@ -337,6 +337,11 @@ uint64_t shmd_os_start_time(void) {
   return at != NULL ? (uint64_t)strtoull(at, NULL, 10) : 0;
 }
 
+uint64_t shmd_os_pid_space(void) {
+  struct stat s;
+  return stat("/proc/self/ns/pid", &s) == 0 ? (uint64_t)s.st_ino : 0;
+}
+
 void shmd_os_program(char* buffer, size_t size) {
   const char* name = program_invocation_short_name;
   (void)snprintf(buffer, size, "%s", name != NULL ? name : "");

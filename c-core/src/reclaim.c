@@ -7,6 +7,8 @@
 #include "node.h"
 #include "segment.h"
 
+#define STEP_LIMIT UINT64_C(65536) /* bytes looked at in one commit of the cleaner */
+
 #define SEG(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define NODE(id, field) shmd_tx_get(t, SHMD_N(t, id, field))
 
@@ -14,9 +16,10 @@
 
 /* The slot that holds the oldest pin, or SHMD_NO_SLOT. */
 static uint32_t oldest_holder(shmd_attachment* a, uint64_t oldest) {
+  const uint64_t floor = shmd_load_acquire(&shmd_control_of(a)->floor);
   uint32_t i;
   for (i = 0; i < a->max_processes; ++i)
-    if ((shmd_load_acquire(shmd_pin_of(a, i)) & ~UINT64_C(7)) == oldest) return i;
+    if (shmd_pin_position(a, i, floor) == oldest) return i;
   return SHMD_NO_SLOT;
 }
 
@@ -60,7 +63,7 @@ static void look_at_pins(shmd_attachment* a, bool now) {
     (void)shmd_fetch_add(&c->pin_version, 1);
   } else if (head - oldest > a->super->max_pin_bytes && !(shmd_load_acquire(shmd_pin_of(a, slot)) & 1)) {
     /* SYNC floor: publishes that pins below are not honoured; a snapshot looks at it after each read. */
-    shmd_store_seq(&c->floor, oldest + 8);
+    shmd_store_seq(&c->floor, head - a->super->max_pin_bytes);
     (void)shmd_fetch_add(&c->pin_version, 1);
   }
 }
@@ -181,13 +184,23 @@ bool shmd_reclaim_due(shmd_tx* t) {
   return SHMD_GET_C(t, log_bytes) > live + live / 4 + t->a->super->buffer_size + 4 * t->a->segment_size;
 }
 
+/* A pin does not keep its segment from being emptied, but from being reused. While the oldest pin is young, that is worth
+ * it: readers who take one snapshot after another must not stop the cleaner. Under an old one the log grows instead.
+ * Ghosts cannot be moved: their segments wait. */
+static bool can_be_cleaned(shmd_tx* t, uint64_t id, uint64_t oldest, bool young) {
+  return SEG(id, pinned) <= oldest || (young && (SHMD_GET_C(t, ghost_head) == 0 ||
+                                                 SEG(id, position) + SEG(id, used) <= SHMD_GET_C(t, ghost_position)));
+}
+
 static bool choose_victim(shmd_tx* t, uint32_t buckets) {
   const uint64_t oldest = shmd_reuse_floor(t);
+  const bool young =
+      SHMD_GET_C(t, head) - shmd_pin_oldest(t) <= t->a->super->buffer_size + SHMD_GET_C(t, live_bytes) / 8;
   uint32_t b, looked;
   for (b = 0; b < buckets; ++b) {
     uint64_t id = shmd_tx_get(t, SHMD_CI(t, buckets, b));
     for (looked = 0; looked < 4 && id != SHMD_NONE && t->error == 0; ++looked) {
-      if (SEG(id, pinned) <= oldest) {
+      if (can_be_cleaned(t, id, oldest, young)) {
         shmd_segment_unlink(t, SHMD_CI(t, buckets, b), id);
         shmd_tx_set(t, SHMD_S(t, id, kind), SHMD_PAIR(1, SHMD_SEG_VICTIM));
         SHMD_SET_C(t, victim, id);
@@ -375,19 +388,18 @@ static void review(shmd_attachment* a) {
 void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
   shmd_tx* t = shmd_tx_of(a);
   const uint64_t work = shmd_load_acquire(&shmd_control_of(a)->work);
+  int cleaned = 0;
   t->debt = 0;
   look_at_pins(a, false);
   if (work & SHMD_WORK_GHOSTS) {
     (void)commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
     shmd_reclaim_shrink(a);
   }
-  if (work & SHMD_WORK_SWEEP) (void)commit_step(a, SHMD_WORK_SWEEP, 0, 0);
-  if (work & SHMD_WORK_CLEAN) {
-    uint64_t budget = 4 * appended;
-    if (budget > 65536) budget = 65536;
-    if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
-      (void)commit_step(a, SHMD_WORK_CLEAN, budget, SHMD_BUCKETS - 1);
-  }
+  /* Cleaning before sweeping: the records of a removed dict count as live until they are swept, and no faster than the
+   * cleaner keeps up. */
+  if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
+    cleaned = commit_step(a, SHMD_WORK_CLEAN, 4 * appended, SHMD_BUCKETS - 1);
+  if ((work & SHMD_WORK_SWEEP) && !cleaned) (void)commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (work & SHMD_WORK_SETTLE) (void)commit_step(a, SHMD_WORK_SETTLE, 0, 0);
   if (work & SHMD_WORK_BLOCKS) (void)blocks_round(a);
   if (work & SHMD_WORK_RESERVE) (void)commit_step(a, SHMD_WORK_RESERVE, 0, 0);
@@ -425,13 +437,14 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
 
 bool shmd_reclaim_all(shmd_attachment* a, bool thorough) {
   shmd_tx* t = shmd_tx_of(a);
-  int done, i;
+  int done, i, cleaned = 0;
   look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
   shmd_reclaim_shrink(a);
-  done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (thorough || SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
-    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
+    cleaned = commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
+  done += cleaned;
+  if (!cleaned) done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
   done += blocks_round(a);
   review(a);

@@ -11,7 +11,9 @@
  * byte appended. Let u be the liveness of the victim, the sparsest segment: u <= live_bytes / log_bytes. Looking at x
  * bytes frees (1 - u) x. At log_bytes = 1.5 live_bytes, u <= 2/3, and 4 bytes looked at free at least 4/3 > 1: the log
  * shrinks faster than it is appended to, so log_bytes stays below 1.5 live_bytes + buffer_size + 4 segments.
- * A write calls once its process has appended SHMD_STEP_BYTES since the last step: one commit pays for many writes.
+ * Bytes that erasing makes dead count as appended, for they lower the bound.
+ * A write calls once its process has appended SHMD_STEP_BYTES since the last step: one commit pays for many writes; a
+ * large write takes a step for every SHMD_STEP_MAX of its bytes.
  *
  * Crash points: none of its own; each step is one redo list.
  */
@@ -21,6 +23,7 @@
 #include "redo.h"
 
 #define SHMD_STEP_BYTES 2048u
+#define SHMD_STEP_MAX 16384u /* bytes that one step answers for */
 
 /* After a commit that made work, outside transactions, under the lock. */
 void shmd_reclaim_step(shmd_attachment* a, uint64_t appended);

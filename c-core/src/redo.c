@@ -120,6 +120,15 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
   if (SHMD_UNLIKELY(t->mapped)) map_insert(t, t->count - 1);
 }
 
+/* What a large commit needed goes back. Killed before the punch: the memory stays until the next large one. */
+static void list_trim(shmd_attachment* a) {
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t have = shmd_load_acquire(&c->redo_allocated), keep = 2 * SHMD_CHUNK;
+  if (SHMD_LIKELY(have <= keep)) return;
+  shmd_store_release(&c->redo_allocated, keep);
+  (void)shmd_object_punch(a, a->super->redo_offset + keep, have - keep);
+}
+
 /* One pass over the committed list. The list is shared: bounds again before each store. */
 static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t flag) {
   uint64_t i;
@@ -149,7 +158,25 @@ static void reset(shmd_tx* t) {
   t->trim = SHMD_NONE;
 }
 
-void shmd_tx_abort(shmd_tx* t) { reset(t); }
+/* Forgets the commit in preparation, and gives back what it allocated. */
+static void forget(shmd_tx* t) {
+  if (SHMD_UNLIKELY(t->count != 0)) shmd_segment_forget(t->a, t->list, t->count);
+  list_trim(t->a);
+  reset(t);
+}
+
+void shmd_tx_abort(shmd_tx* t) { forget(t); }
+
+bool shmd_tx_grow(void** list, uint32_t count, uint32_t* capacity, size_t item) {
+  const uint32_t larger = *capacity ? *capacity * 2 : 16;
+  void* grown;
+  if (count < *capacity) return true;
+  grown = realloc(*list, larger * item);
+  if (grown == NULL) return false;
+  *list = grown;
+  *capacity = larger;
+  return true;
+}
 
 int shmd_tx_commit(shmd_tx* t) {
   shmd_attachment* a = t->a;
@@ -158,7 +185,7 @@ int shmd_tx_commit(shmd_tx* t) {
   if (SHMD_UNLIKELY(t->freed_count != 0)) shmd_block_free_deferred(t);
   if (SHMD_UNLIKELY(t->error != 0)) {
     const int error = t->error;
-    reset(t);
+    forget(t);
     return error;
   }
   if (t->count == 0) {
@@ -178,7 +205,11 @@ int shmd_tx_commit(shmd_tx* t) {
   ++t->commit_count;
   trim = t->trim;
   reset(t);
-  if (SHMD_UNLIKELY(trim != SHMD_NONE)) shmd_segment_trim(a, trim);
+  list_trim(a);
+  if (SHMD_UNLIKELY(trim != SHMD_NONE)) {
+    const uint64_t used = a->super->segments_offset + trim * sizeof(shmd_segment) + offsetof(shmd_segment, used);
+    shmd_segment_trim(a, trim, shmd_load_acquire(shmd_word(a, used)));
+  }
   return 0;
 }
 
@@ -200,6 +231,10 @@ int shmd_engine_recover(shmd_attachment* a) {
       return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list that leads out of it; unlink it", a->name);
     shmd_store_release(&c->redo_length, 0);
     shmd_store_release(&c->replays, shmd_load_acquire(&c->replays) + 1);
+  } else { /* what it had allocated and not committed: stale entries of earlier commits do no harm */
+    uint64_t entries = shmd_load_acquire(&c->redo_allocated) / sizeof(shmd_redo_entry);
+    if (entries > a->super->redo_capacity) entries = a->super->redo_capacity;
+    shmd_segment_forget(a, list, entries);
   }
   shmd_store_release(&c->published, shmd_load_acquire(&c->head));
   shmd_store_release(&c->recoveries, shmd_load_acquire(&c->recoveries) + 1);

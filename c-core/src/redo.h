@@ -52,7 +52,7 @@ typedef struct shmd_tx {
   bool appended;           /* a record of this commit exists already */
   uint32_t segments_freed; /* pushed to the freed queue by this commit: not to be taken from it yet */
   uint32_t nodes_freed;
-  uint64_t trim;         /* log segments closed by this commit: their unused tails go back after it */
+  uint64_t trim;         /* log segment closed by this commit: its unused tail goes back after it */
   uint64_t debt;         /* bytes appended since the last reclaim step of this process */
   uint64_t commit_count; /* of this process: tells an update callback's caller that something was written inside */
   /* where staged words are found again once there are many: open addressing, 0 = free, else index + 1 */
@@ -101,6 +101,9 @@ SHMD_INLINE int shmd_tx_fail(shmd_tx* t, int code) {
   return code;
 }
 
+/* Grows a local list so that one more item fits. False: out of memory. */
+bool shmd_tx_grow(void** list, uint32_t count, uint32_t* capacity, size_t item);
+
 /* 0, or the sticky error (then everything was forgotten). */
 int shmd_tx_commit(shmd_tx* t);
 void shmd_tx_abort(shmd_tx* t);
@@ -122,8 +125,8 @@ void shmd_tx_abort(shmd_tx* t);
 #define SHMD_PAIR(high, low) (((uint64_t)(high) << 32) | (uint32_t)(low))
 
 #if defined(SHMD_CRASH_POINTS)
-extern uint64_t shmd_crash_at;    /* 0 = never; n = the n-th store from now kills the process */
-extern uint64_t shmd_crash_count; /* stores so far */
+extern uint64_t shmd_crash_at;                      /* 0 = never; n = the n-th store from now kills the process */
+extern uint64_t shmd_crash_count;                   /* stores so far */
 extern void (*shmd_crash_trace)(const void* where); /* if set: told the place in the code of each store */
 #endif
 

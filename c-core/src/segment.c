@@ -26,9 +26,7 @@ uint64_t shmd_pin_oldest(shmd_tx* t) {
   }
   floor = shmd_load_acquire(&c->floor);
   for (i = 0; i < a->max_processes; ++i) {
-    const uint64_t pin = shmd_load_acquire(shmd_pin_of(a, i));
-    const uint64_t position = pin & ~UINT64_C(7);
-    if (pin == UINT64_MAX || (position < floor && !(pin & 1))) continue;
+    const uint64_t position = shmd_pin_position(a, i, floor);
     if (position < oldest) oldest = position;
   }
   shmd_store_release(&c->pin_oldest, oldest);
@@ -81,6 +79,7 @@ static void extent_remove(shmd_tx* t, uint64_t first, uint64_t length) {
 static void extent_add(shmd_tx* t, uint64_t first, uint64_t length) {
   const uint64_t frontier = SHMD_GET_C(t, frontier);
   uint64_t kind;
+  SET(first, kind, SHMD_SEG_EXTENT); /* as it stays within a longer one: no kind of a segment in use */
   if (first > 0) {
     kind = GET(first - 1, kind);
     if (shmd_segment_kind_of(kind) == SHMD_SEG_EXTENT && SHMD_HIGH(kind) <= first) {
@@ -197,6 +196,8 @@ int shmd_segment_settle(shmd_tx* t) {
     return 1;
   }
   allocated = shmd_load_acquire(shmd_word(a, SHMD_S(t, id, allocated)));
+  /* never beyond its own end, whatever a longer run that began here left behind */
+  if (allocated > length << a->segment_shift) allocated = length << a->segment_shift;
   if (allocated != 0) {
     const uint64_t from = allocated > SHMD_CHUNK ? (allocated - 1) & ~(uint64_t)(SHMD_CHUNK - 1) : 0;
     shmd_recycle(t); /* punching overwrites with zeros */
@@ -219,8 +220,8 @@ static bool warm_take(shmd_tx* t, uint64_t* id) {
   return true;
 }
 
-static bool freed_take(shmd_tx* t, uint64_t* id) {
-  if (!freed_first(t, id) || SHMD_HIGH(GET(*id, kind)) != 1) return false;
+static bool freed_take(shmd_tx* t, uint64_t count, uint64_t* id) {
+  if (!freed_first(t, id) || SHMD_HIGH(GET(*id, kind)) != count) return false;
   freed_pop(t, *id);
   return true;
 }
@@ -238,7 +239,7 @@ int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t hi
   bool found, used = false;
   uint64_t i;
   if (count == 1) {
-    found = used = warm_take(t, id) || freed_take(t, id);
+    found = used = warm_take(t, id) || freed_take(t, 1, id);
     if (!found) found = extent_take(t, 1, id) || frontier_take(t, 1, id);
     if (!found && reserve) {
       *id = SHMD_GET_C(t, reserve);
@@ -246,9 +247,8 @@ int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t hi
       if (found) SHMD_SET_C(t, reserve, SHMD_NONE);
     }
   } else {
-    for (i = 0; i < 16 && shmd_segment_settle(t); ++i) {
-    }
-    found = extent_take(t, count, id) || frontier_take(t, count, id);
+    found = used = freed_take(t, count, id);
+    if (!found) found = extent_take(t, count, id) || frontier_take(t, count, id);
   }
   if (t->error != 0) return t->error;
   if (!found)
@@ -267,7 +267,7 @@ int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t hi
   return 0;
 }
 
-int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes) {
+static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
   shmd_attachment* a = t->a;
   uint64_t* allocated;
   uint64_t have;
@@ -276,10 +276,9 @@ int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes) {
   allocated = shmd_word(a, SHMD_S(t, id, allocated));
   have = shmd_load_acquire(allocated);
   while (have < bytes) {
-    /* whole chunks, but never beyond the last page that is asked for in a run */
     uint64_t next = (have + SHMD_CHUNK) & ~(uint64_t)(SHMD_CHUNK - 1);
     int result;
-    if (bytes > a->segment_size && next > shmd_pages(bytes)) next = shmd_pages(bytes);
+    if (next > limit) next = limit;
     shmd_store_release(allocated, next);
     result = shmd_object_allocate(a, shmd_segment_offset(a, id) + have, next - have);
     if (result < 0) {
@@ -291,12 +290,59 @@ int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes) {
   return 0;
 }
 
-void shmd_segment_trim(shmd_attachment* a, uint64_t id) {
+int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes) { return memory(t, id, bytes, UINT64_MAX); }
+int shmd_segment_memory_run(shmd_tx* t, uint64_t id, uint64_t bytes) { return memory(t, id, bytes, shmd_pages(bytes)); }
+
+void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used) {
   shmd_segment* s = (shmd_segment*)(void*)shmd_at(a, a->super->segments_offset) + id;
-  const uint64_t used = shmd_pages(shmd_load_acquire(&s->used)), have = shmd_load_acquire(&s->allocated);
-  if (have <= used) return;
-  if (shmd_object_punch(a, shmd_segment_offset(a, id) + used, have - used) == 0)
-    shmd_store_release(&s->allocated, used);
+  const uint64_t keep = shmd_pages(used), have = shmd_load_acquire(&s->allocated);
+  if (have <= keep) return;
+  if (shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep) == 0)
+    shmd_store_release(&s->allocated, keep);
+}
+
+void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
+  const uint64_t first = a->super->segments_offset, end = first + a->super->segment_count * sizeof(shmd_segment);
+  const uint64_t frontier = shmd_load_acquire(&shmd_control_of(a)->frontier);
+  uint64_t i;
+  for (i = 0; i < count; ++i) {
+    const uint64_t at = shmd_load_acquire(&list[i].where);
+    uint64_t id;
+    uint32_t kind;
+    if (at < first || at >= end || (at - first) % sizeof(shmd_segment) != offsetof(shmd_segment, kind)) continue;
+    id = (at - first) / sizeof(shmd_segment);
+    kind = shmd_segment_kind_of(shmd_load_acquire(shmd_word(a, at)));
+    if (id >= frontier || kind == SHMD_SEG_VIRGIN || kind == SHMD_SEG_EXTENT || kind == SHMD_SEG_BODY)
+      shmd_segment_trim(a, id, 0);
+  }
+}
+
+void shmd_segment_return_memory(shmd_attachment* a) {
+  const shmd_control* c = shmd_control_of(a);
+  const shmd_segment* table = (const shmd_segment*)(const void*)shmd_at(a, a->super->segments_offset);
+  const uint64_t known = shmd_load_acquire(&c->segments_allocated) / sizeof(shmd_segment),
+                 frontier = shmd_load_acquire(&c->frontier);
+  uint64_t id, n;
+  for (id = 0; id < known && id < a->super->segment_count; ++id) {
+    const uint64_t kind = shmd_load_acquire(&table[id].kind);
+    uint64_t length = 1;
+    if (id < frontier) {
+      length = SHMD_HIGH(kind);
+      switch (SHMD_LOW(kind)) {
+        case SHMD_SEG_EXTENT:
+          break;
+        case SHMD_SEG_FREED:
+        case SHMD_SEG_LOG:
+        case SHMD_SEG_RUN:
+          if (length > 1) id += length - 1;
+          continue;
+        default:
+          continue;
+      }
+    }
+    for (n = 0; n < length && id + n < a->super->segment_count; ++n) shmd_segment_trim(a, id + n, 0);
+    id += length > 0 ? length - 1 : 0;
+  }
 }
 
 void shmd_segment_reserve(shmd_tx* t) {
@@ -311,12 +357,6 @@ void shmd_segment_reserve(shmd_tx* t) {
 }
 
 /* ---- liveness ---- */
-
-static uint64_t bucket_of(shmd_tx* t, uint64_t live, uint64_t used) {
-  const uint64_t bucket = used == 0 ? 0 : live * SHMD_BUCKETS / used;
-  (void)t;
-  return bucket < SHMD_BUCKETS ? bucket : SHMD_BUCKETS - 1;
-}
 
 static void free_log_segment(shmd_tx* t, uint64_t id) {
   SHMD_ADD_C(t, log_bytes, -(int64_t)shmd_pages(GET(id, used)));
@@ -338,7 +378,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
   if (SHMD_UNLIKELY(shmd_pin_oldest(t) != UINT64_MAX)) SET(id, pinned, SHMD_GET_C(t, head));
   if (shmd_segment_kind_of(kind) == SHMD_SEG_CLOSED) {
     const uint64_t used = GET(id, used);
-    const uint64_t before = bucket_of(t, live, used), after = bucket_of(t, now, used);
+    const uint64_t before = shmd_segment_bucket(a, live, used), after = shmd_segment_bucket(a, now, used);
     if (now == 0) {
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       free_log_segment(t, id);
@@ -360,6 +400,6 @@ void shmd_segment_retire(shmd_tx* t, uint64_t id) {
     SET(id, kind, SHMD_PAIR(length, SHMD_SEG_RUN));
   } else {
     SET(id, kind, SHMD_PAIR(1, SHMD_SEG_CLOSED));
-    shmd_segment_link(t, SHMD_CI(t, buckets, bucket_of(t, live, GET(id, used))), id);
+    shmd_segment_link(t, SHMD_CI(t, buckets, shmd_segment_bucket(t->a, live, GET(id, used))), id);
   }
 }

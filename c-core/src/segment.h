@@ -16,6 +16,7 @@
 #ifndef SHMD_SEGMENT_H
 #define SHMD_SEGMENT_H
 
+#include "attach.h"
 #include "redo.h"
 
 #define SHMD_WARM_MAX 2u
@@ -31,8 +32,10 @@ SHMD_INLINE uint32_t shmd_segment_kind_of(uint64_t kind) { return SHMD_LOW(kind)
 /* Takes `count` consecutive segments out of the pool and makes them `kind`; bodies of a run become SHMD_SEG_BODY.
  * NO_SPACE. `reserve`: the emergency segment may be used. Bumps the recycle counter if they were in use before. */
 int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, bool reserve, uint64_t* id);
-/* Gives memory to the first `bytes` of a segment (or run). NO_SPACE. */
+/* Gives memory to the first `bytes` of a segment, in whole chunks. NO_SPACE. */
 int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes);
+/* The same for a run: chunks, but not beyond its last page. */
+int shmd_segment_memory_run(shmd_tx* t, uint64_t id, uint64_t bytes);
 /* Puts a dead segment (or run) on the freed queue. It must be in no list. */
 void shmd_segment_free(shmd_tx* t, uint64_t id);
 /* Accounts for a record of `size` bytes at `offset` that nothing refers to any more. */
@@ -51,16 +54,37 @@ void shmd_segment_link(shmd_tx* t, uint64_t list, uint64_t id);
 int shmd_segment_settle(shmd_tx* t);
 /* Refills the emergency segment. */
 void shmd_segment_reserve(shmd_tx* t);
-/* After a commit: gives the memory beyond `used` of a closed segment back. */
-void shmd_segment_trim(shmd_attachment* a, uint64_t id);
+/* Gives the memory of a closed segment beyond `used` back. REQUIRES: no commit that may fail still writes there. */
+void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used);
+/* After a commit that was aborted or cut off: gives back what segments got that it meant to use, and that are unused
+ * now. `list`: its entries, or any (only those that stage the kind of an unused segment count). */
+void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count);
+
+/* The same for whatever was left, by looking at every free segment. */
+void shmd_segment_return_memory(shmd_attachment* a);
 
 /* The oldest pin, UINT64_MAX if none; scans the pins only when one was taken or dropped since. A transaction counts as a
  * pin of its own beginning: what it stages before a snapshot is taken must serve that snapshot if it commits after. */
 uint64_t shmd_pin_oldest(shmd_tx* t);
+/* Where the pin of a slot counts, UINT64_MAX if it has none. A revoked one counts at the floor: its process may hold
+ * younger ones, which that word does not show. */
+SHMD_INLINE uint64_t shmd_pin_position(const shmd_attachment* a, uint32_t slot, uint64_t floor) {
+  const uint64_t pin = shmd_load_acquire(shmd_pin_of(a, slot)), position = pin & ~UINT64_C(7);
+  if (pin == UINT64_MAX) return pin;
+  return position < floor && !(pin & 1) ? floor : position;
+}
 /* What was freed or died below it may be reused: the oldest pin, or the oldest ghost that is not purged yet. */
 uint64_t shmd_reuse_floor(shmd_tx* t);
 /* Moves the recycle counter: what was freed by earlier commits may be overwritten from here on. */
 void shmd_recycle(shmd_tx* t);
+
+/* Which list a closed segment belongs to: its liveness in eighths. One that a large record closed early counts as half
+ * full: else small records between large ones would keep a segment each. */
+SHMD_INLINE uint64_t shmd_segment_bucket(const shmd_attachment* a, uint64_t live, uint64_t used) {
+  const uint64_t full = used < a->segment_size / 2 ? a->segment_size / 2 : used;
+  const uint64_t bucket = live * SHMD_BUCKETS / full;
+  return bucket < SHMD_BUCKETS ? bucket : SHMD_BUCKETS - 1;
+}
 
 SHMD_INLINE uint64_t shmd_pages(uint64_t bytes) { return (bytes + SHMD_PAGE - 1) & ~(uint64_t)(SHMD_PAGE - 1); }
 

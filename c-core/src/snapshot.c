@@ -14,9 +14,11 @@
 /* ---- pins ---- */
 
 static void store_pin(shmd_attachment* a) {
+  const uint64_t floor = shmd_load_acquire(&shmd_control_of(a)->floor);
   const shmd_pin* p;
   uint64_t oldest = UINT64_MAX;
   for (p = a->pins; p != NULL; p = p->next) {
+    if (p->position < floor && !(p->position & 1)) continue; /* revoked */
     /* the oldest position, and not revocable if any pin at or above it is not: views must never lose their bytes */
     if ((p->position & ~UINT64_C(7)) < (oldest & ~UINT64_C(7)))
       oldest = p->position | (oldest != UINT64_MAX ? (oldest & 1) : 0);
@@ -158,7 +160,8 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
     depth += log2;
   }
   if (ref == 0) return SHMD_NOT_FOUND;
-  if (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 || SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
+  if (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
+      SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
     return corrupt(s);
   array = ref;
   mask = (UINT64_C(1) << SHMD_REF_LOG2(array)) - 1;

@@ -32,11 +32,14 @@ static int not_open(const shmd_attachment* a) {
 
 int shmd_transaction_end(shmd_attachment* a, bool commit) {
   shmd_tx* t = shmd_tx_of(a);
+  uint64_t before;
   int result, released;
+  bool removed;
   if (!shmd_transaction_mine(a)) return not_open(a);
   result = shmd_call_enter(a);
   if (result < 0) return result;
   shmd_local_store(&a->reader.writer, 0);
+  before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   if (commit) {
     result = shmd_tx_commit(t);
   } else {
@@ -48,9 +51,10 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
     shmd_dict_after(a);
   else
     t->shrink_count = 0;
+  removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
   shmd_call_leave(a);
   released = shmd_lock_release(a);
   if (result == 0) result = released;
-  if (commit && result == 0 && shmd_load_acquire(&shmd_control_of(a)->sweep_count) != 0) shmd_dict_drain(a);
+  if (removed) shmd_dict_drain(a);
   return result;
 }
