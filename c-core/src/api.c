@@ -49,7 +49,7 @@ SHMD_INLINE shmd_key make_key(const shmd_dict* d, const void* key, size_t size) 
 }
 
 SHMD_INLINE bool goes_long_way(const shmd_dict* d) {
-  return SHMD_UNLIKELY(d->reader->writer != 0) && shmd_transaction_mine(d->attachment);
+  return SHMD_UNLIKELY(shmd_load_relaxed(&d->reader->writer) != 0) && shmd_transaction_mine(d->attachment);
 }
 
 void shmd_options_init(shmd_options* options) {
@@ -182,14 +182,19 @@ int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, 
 
 int shmd_count(shmd_dict* d, shmd_node node, uint64_t* count) {
   const shmd_node_entry* e;
-  int result;
+  int result, tries;
   CHECK_HANDLE("shmd_count");
   if (count == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_count: a place for the count is needed");
   if (goes_long_way(d)) return shmd_dict_count(d->attachment, node, count);
-  result = shmd_read_node(d->reader, node, &e);
-  if (result < 0) return settle_read(d->attachment, result);
-  *count = shmd_load_acquire(&e->count);
-  return 0;
+  for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
+    /* SYNC recycle: as in shmd_read_get; the entry may become another dict's. */
+    const uint64_t before = shmd_load_acquire(&d->reader->control->recycle);
+    result = shmd_read_node(d->reader, node, &e);
+    if (result == 0) *count = shmd_load_acquire(&e->count);
+    if (shmd_load_acquire(&d->reader->control->recycle) == before) return settle_read(d->attachment, result);
+  }
+  if (d->attachment->read_only) return settle_read(d->attachment, SHMD_ERR_BUSY);
+  return shmd_dict_count(d->attachment, node, count);
 }
 
 int shmd_clear(shmd_dict* d, shmd_node node, shmd_node* fresh) {

@@ -116,6 +116,7 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   a->timeout = o->timeout == 0 ? DEFAULT_TIMEOUT : o->timeout > INT64_MAX ? INT64_MAX : (int64_t)o->timeout;
   a->slot = SHMD_NO_SLOT;
   a->liveness_fd = -1;
+  a->child_fd = -1;
   a->object_fd = -1;
   a->generation = process_word;
   a->references = 1;
@@ -410,16 +411,37 @@ int shmd_unlink_name(const char* name) {
 
 /* ---- fork ---- */
 
-static void before_fork(void) { registry_lock(); }
-static void after_fork_parent(void) { registry_unlock(); }
+/*
+ * The child's description is made before there is a child: it is present from its first instruction, even if the parent
+ * leaves while the child still waits for a processor. The parent then closes its copy.
+ */
+static void before_fork(void) {
+  shmd_attachment* a;
+  registry_lock();
+  for (a = registry; a != NULL; a = a->next) {
+    if (a->hidden || a->departed) continue;
+    a->child_fd = shmd_name_reopen(a, !a->read_only);
+    if (a->child_fd >= 0) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
+  }
+}
+
+static void after_fork_parent(void) {
+  shmd_attachment* a;
+  for (a = registry; a != NULL; a = a->next) {
+    shmd_os_close(a->child_fd); /* closed, not unlocked: the child has the description too */
+    a->child_fd = -1;
+  }
+  registry_unlock();
+}
 
 /*
- * One attachment of the parent's becomes one of the child's own. The new description says "present" before the inherited
- * one is closed. Closed, never unlocked: an unlock would free the parent's bytes, a close only drops a reference.
+ * One attachment of the parent's becomes one of the child's own. The inherited description is closed, never unlocked: an
+ * unlock would free the parent's bytes, a close only drops a reference.
  */
 static void reattach(shmd_attachment* a) {
   const int inherited = a->liveness_fd;
-  a->liveness_fd = -1;
+  a->liveness_fd = a->child_fd;
+  a->child_fd = -1;
   a->slot = SHMD_NO_SLOT;
   shmd_local_store(&a->owner, 0);
   a->held = 0;
@@ -434,7 +456,8 @@ static void reattach(shmd_attachment* a) {
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
   if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
   if (a->engine != NULL) shmd_engine_after_fork(a);
-  if (!a->hidden && !a->departed && join_presence(a) >= 0 && say_present(a) >= 0 && !a->read_only)
+  if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || join_presence(a) >= 0) && say_present(a) >= 0 &&
+      !a->read_only)
     (void)shmd_slot_take(a);
   shmd_os_close(inherited);
 }

@@ -113,10 +113,11 @@ int shmd_block_allocate(shmd_tx* t, uint32_t kind, uint32_t log2, uint32_t depth
 uint64_t shmd_block_descriptor(shmd_tx* t, uint64_t offset, uint32_t log2) {
   shmd_attachment* a = t->a;
   const uint32_t class_ = shmd_block_class(log2);
-  const uint64_t size = (uint64_t)SHMD_BLOCK_MIN << class_, count = a->engine->block_count[class_];
-  uint64_t id, base, in;
+  uint64_t size, count, id, base, in;
   if (offset < a->super->data_offset || offset >= a->max_size || class_ >= SHMD_BLOCK_CLASSES)
     return shmd_tx_astray(t, offset);
+  size = (uint64_t)SHMD_BLOCK_MIN << class_;
+  count = a->engine->block_count[class_];
   id = shmd_segment_of(a, offset);
   base = shmd_segment_offset(a, id);
   in = offset - base - a->engine->block_first[class_];

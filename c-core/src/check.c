@@ -307,9 +307,10 @@ static void check_chain(checker* k) {
   uint64_t id = shmd_load_acquire(&k->c->history_tail), steps, expected = 0;
   const uint64_t head = shmd_load_acquire(&k->c->head), last = shmd_load_acquire(&k->c->head_segment);
   for (steps = 0; steps <= k->frontier; ++steps) {
-    const shmd_segment* s = k->segments + id;
+    const shmd_segment* s;
     uint64_t length, n;
     if (!listed(k, id, SHMD_SEG_LOG, "the log chain")) return;
+    s = k->segments + id;
     length = SHMD_HIGH(shmd_load_acquire(&s->kind));
     for (n = 1; n < length && id + n < k->frontier; ++n) ++k->listed[id + n];
     if (expected != 0 && shmd_load_acquire(&s->position) != expected)

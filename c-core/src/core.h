@@ -46,6 +46,7 @@ typedef struct shmd_attachment {
   char name[SHMD_MAX_NAME + 8];
   int64_t timeout;                     /* ns, of single writes */
   int creator;                         /* this process created the object */
+  int child_fd;                        /* while forking: the liveness description of the child to be, else -1 */
   uint32_t closers;                    /* handles whose closing unlinks */
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
   bool departed;                       /* the exit handler has been here */

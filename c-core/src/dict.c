@@ -416,9 +416,10 @@ int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count) {
 
 void shmd_dict_drain(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
+  uint64_t rounds = a->max_size / 64; /* more than there can be arrays: a corrupt object must not keep us for ever */
   bool more = true;
   if (shmd_lock_mine(a)) return; /* inside a section or transaction: later writes do it */
-  while (more && (shmd_load_acquire(&c->sweep_count) != 0 || shmd_load_acquire(&c->freed_count) > 1)) {
+  while (more && rounds-- != 0 && (shmd_load_acquire(&c->sweep_count) != 0 || shmd_load_acquire(&c->freed_count) > 1)) {
     const uint64_t swept = shmd_load_acquire(&c->sweep_count);
     if (shmd_call_enter(a) < 0) return;
     more = shmd_reclaim_all(a, false);

@@ -253,7 +253,7 @@ static int grow(shmd_tx* t, shmd_cursor* c) {
   if (descriptor == 0) return SHMD_ERR_CORRUPT;
   state = shmd_tx_get(t, descriptor + 8);
   depth = SHMD_BLOCK_DEPTH(state);
-  if (depth > SHMD_MAX_DEPTH) return corrupt(t, descriptor);
+  if (!shmd_index_depth_fits(c, depth)) return corrupt(t, descriptor);
   result = gather(t, array, set);
   if (result < 0) return result;
   log2 = SHMD_REF_LOG2(array);
@@ -397,6 +397,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
     if (descriptor == 0) return SHMD_ERR_CORRUPT;
     state = shmd_tx_get(t, descriptor + 8);
     live = SHMD_BLOCK_LIVE(state);
+    if (!shmd_index_depth_fits(&c, SHMD_BLOCK_DEPTH(state))) return corrupt(t, descriptor);
     if (live * 8 > log2_words(array)) return 0;
     buddy = sparse_buddy(t, &c, SHMD_BLOCK_DEPTH(state), live);
     if (buddy != 0) {
@@ -447,6 +448,8 @@ int shmd_index_move_block(shmd_tx* t, shmd_cursor* c) {
   int result;
   if (descriptor == 0) return SHMD_ERR_CORRUPT;
   state = shmd_tx_get(t, descriptor + 8);
+  if (SHMD_REF_KIND(old) == SHMD_REF_ARRAY && !shmd_index_depth_fits(c, SHMD_BLOCK_DEPTH(state)))
+    return corrupt(t, descriptor);
   result = shmd_block_allocate(t, SHMD_REF_KIND(old), log2, SHMD_BLOCK_DEPTH(state), c->node, (uint32_t)c->hash,
                                SHMD_BLOCK_LIVE(state), SHMD_BLOCK_USED(state), &offset);
   if (result < 0) return result;

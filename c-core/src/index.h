@@ -50,6 +50,12 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix);
 void shmd_index_queue_shrink(shmd_tx* t, const shmd_cursor* c);
 /* Finds the reference to the block at `offset` on the way of `prefix`: fills c's levels up to it. False if none. */
 bool shmd_index_find_block(shmd_tx* t, uint32_t node, uint32_t prefix, uint64_t offset, shmd_cursor* c);
+/* Whether an array at the cursor's end can have this depth: it is read from shared memory, and loops depend on it. */
+SHMD_INLINE bool shmd_index_depth_fits(const shmd_cursor* c, uint32_t depth) {
+  const shmd_path_level* dir = &c->level[c->levels >= 2 ? c->levels - 2 : 0];
+  if (c->levels < 2) return depth == 0;
+  return depth >= dir->depth && depth <= dir->depth + SHMD_REF_LOG2(dir->ref);
+}
 /* Moves the block that the cursor's last level refers to into a new block (compaction). NO_SPACE. */
 int shmd_index_move_block(shmd_tx* t, shmd_cursor* c);
 

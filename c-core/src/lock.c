@@ -141,6 +141,7 @@ static int unlock(shmd_attachment* a, lock_thread* me, uint64_t note) {
   while (!shmd_cas(&c->lock, &expected, (word & (HIGH_HALF | SHMD_LOCK_ORPHANED)) | note)) {
     if (((expected ^ word) & ~SHMD_LOCK_WAITERS) != 0) return SHMD_ERR_NOT_LOCKED;
   }
+  /* SYNC sleeper: observes the bit of everybody who slept on the word just replaced. */
   if (SHMD_UNLIKELY(expected & SHMD_LOCK_WAITERS)) shmd_os_wake(&c->lock, 1);
   return 0;
 }
@@ -283,7 +284,7 @@ static bool would_deadlock(const shmd_attachment* a, const lock_thread* me, uint
   entry = shmd_slot_of(a, (uint32_t)name - 1);
   return shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_acquire(&entry->pid) == a->pid &&
          shmd_load_acquire(&entry->start_time) == a->start_time &&
-         shmd_load_acquire(&entry->reserved) == a->pid_space &&
+         shmd_load_acquire(&entry->pid_space) == a->pid_space &&
          ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0;
 }
 
@@ -389,8 +390,8 @@ void shmd_call_leave(shmd_attachment* a) {
   } else {
     (void)unlock(a, me, 0);
   }
-  /* SYNC sleepers: observes a follower that set the flag before it looked at `published` for the last time: this load
-   * comes after the store to `published` and a full barrier (the unlock, or the end of the call). */
+  /* A follower sets the flag, with a full barrier, before it looks at `published` for the last time; this load comes after
+   * the store to `published` and a full barrier: the unlock, or the end of the call. */
   if (SHMD_UNLIKELY(shmd_load_acquire(&c->sleepers) != 0)) {
     (void)shmd_exchange(&c->sleepers, 0);
     shmd_os_wake(&c->published, INT_MAX);

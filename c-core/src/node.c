@@ -14,6 +14,7 @@ static int table_memory(shmd_tx* t, uint64_t nodes) {
   while (have < nodes * sizeof(shmd_node_entry)) {
     uint64_t step = have < SHMD_CHUNK ? SHMD_PAGE : SHMD_CHUNK;
     int result;
+    if (have >= total) return (void)shmd_tx_astray(t, SHMD_C(t, nodes_allocated)), SHMD_ERR_CORRUPT;
     if (step > total - have) step = total - have;
     result = shmd_object_allocate(a, a->super->nodes_offset + have, step);
     if (result < 0) return result;

@@ -97,7 +97,8 @@ static int ghosts_step(shmd_tx* t) {
       SHMD_SET_C(t, ghost_tail, 0);
     } else {
       shmd_record_view after;
-      if (!shmd_record_read(&a->reader, next, &after)) return (void)shmd_tx_astray(t, next), SHMD_ERR_CORRUPT;
+      if (!shmd_record_read(&a->reader, next, &after) || after.position <= v.position)
+        return (void)shmd_tx_astray(t, next), SHMD_ERR_CORRUPT;
       SHMD_SET_C(t, ghost_position, after.position);
     }
   }
@@ -138,6 +139,8 @@ static int sweep_step(shmd_tx* t) {
   shmd_cursor c;
   uint32_t depth;
   if (id == SHMD_NONE || NODE(id, freed_at) > shmd_pin_oldest(t)) return 0;
+  if (SHMD_LOW(NODE(id, identity)) != SHMD_NODE_SWEEPING)
+    return (void)shmd_tx_astray(t, SHMD_N(t, id, identity)), SHMD_ERR_CORRUPT;
   prefix = NODE(id, sweep);
   if (prefix > UINT32_MAX || NODE(id, root) == 0) {
     shmd_node_release(t, (uint32_t)id);
@@ -150,7 +153,7 @@ static int sweep_step(shmd_tx* t) {
     const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
     if (descriptor == 0 || sweep_array(t, array) < 0) return SHMD_ERR_CORRUPT;
     depth = SHMD_BLOCK_DEPTH(shmd_tx_get(t, descriptor + 8));
-    if (depth > SHMD_MAX_DEPTH) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
+    if (!shmd_index_depth_fits(&c, depth)) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
     shmd_block_free(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
   }
   span = UINT64_C(1) << (32 - depth);
@@ -200,6 +203,7 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets) {
   for (b = 0; b < buckets; ++b) {
     uint64_t id = shmd_tx_get(t, SHMD_CI(t, buckets, b));
     for (looked = 0; looked < 4 && id != SHMD_NONE && t->error == 0; ++looked) {
+      if (SHMD_LOW(SEG(id, kind)) != SHMD_SEG_CLOSED) return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), false;
       if (can_be_cleaned(t, id, oldest, young)) {
         shmd_segment_unlink(t, SHMD_CI(t, buckets, b), id);
         shmd_tx_set(t, SHMD_S(t, id, kind), SHMD_PAIR(1, SHMD_SEG_VICTIM));
@@ -299,6 +303,9 @@ static int blocks_step(shmd_tx* t, uint32_t class_) {
     shmd_segment_unlink(t, SHMD_CI(t, block_lists[class_], list), id);
     SHMD_SET_C(t, compact_segment[class_], id);
   }
+  if (SEG(id, kind) != SHMD_PAIR(class_, SHMD_SEG_INDEX) ||
+      shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 0)) == id || shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 1)) == id)
+    return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), SHMD_ERR_CORRUPT; /* its blocks would move within it for ever */
   base = shmd_segment_offset(a, id);
   for (w = 0; w < (count + 63) / 64; ++w) {
     const uint64_t bits = shmd_tx_get(t, base + 8 * w);

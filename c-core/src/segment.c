@@ -137,6 +137,7 @@ static int table_memory(shmd_tx* t, uint64_t segments) {
   while (have < segments * sizeof(shmd_segment)) {
     uint64_t step = have == 0 ? SHMD_PAGE : SHMD_CHUNK;
     int result;
+    if (have >= total) return (void)shmd_tx_astray(t, SHMD_C(t, segments_allocated)), SHMD_ERR_CORRUPT;
     if (step > total - have) step = total - have;
     result = shmd_object_allocate(a, a->super->segments_offset + have, step);
     if (result < 0) return result;
@@ -160,7 +161,10 @@ static bool freed_first(shmd_tx* t, uint64_t* id) {
   const uint64_t count = SHMD_GET_C(t, freed_count);
   if (count <= t->segments_freed) return false;
   *id = SHMD_GET_C(t, freed_head);
-  return *id != SHMD_NONE && GET(*id, position) < shmd_reuse_floor(t);
+  if (*id == SHMD_NONE || GET(*id, position) >= shmd_reuse_floor(t)) return false;
+  if (SHMD_UNLIKELY(shmd_segment_kind_of(GET(*id, kind)) != SHMD_SEG_FREED))
+    (void)shmd_tx_astray(t, SHMD_S(t, *id, kind)); /* a queue that leads in a circle must not be followed for ever */
+  return t->error == 0;
 }
 
 void shmd_segment_free(shmd_tx* t, uint64_t id) {
@@ -227,8 +231,8 @@ static bool freed_take(shmd_tx* t, uint64_t count, uint64_t* id) {
 }
 
 static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
-  const uint64_t frontier = SHMD_GET_C(t, frontier);
-  if (count > t->a->super->segment_count - frontier) return false;
+  const uint64_t frontier = SHMD_GET_C(t, frontier), end = t->a->super->segment_count;
+  if (frontier > end || count > end - frontier) return false;
   if (table_memory(t, frontier + count) < 0) return false;
   *id = frontier;
   SHMD_SET_C(t, frontier, frontier + count);

@@ -24,7 +24,7 @@ static void write_entry(shmd_attachment* a, uint32_t slot) {
   shmd_store_release(&entry->pid, 0);
   shmd_copy_in(entry->program, program, sizeof program);
   shmd_store_release(&entry->start_time, a->start_time);
-  shmd_store_release(&entry->reserved, a->pid_space);
+  shmd_store_release(&entry->pid_space, a->pid_space);
   shmd_store_release(&entry->attached_at, shmd_os_now());
   /* SYNC slot-entry: publishes start time and program before the pid they belong to. */
   shmd_store_release(&entry->pid, a->pid);

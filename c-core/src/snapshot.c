@@ -91,7 +91,9 @@ int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
   if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
   if (s->kind == SHMD_SNAP_OPTIMISTIC) {
-    if (shmd_load_acquire(&c->published) == s->position) return 0;
+    /* SYNC published: observes a commit under way, too: its first pass moves head before its second stores what readers
+     * follow, while `published` moves last. */
+    if (shmd_load_acquire(&c->head) == s->position) return 0;
     return shmd_fail(
         SHMD_ERR_BUSY,
         "dict '%s': a writer has committed since this snapshot was taken on a read-only handle; take it again",
@@ -111,6 +113,16 @@ static int corrupt(const shmd_snapshot* s) {
       s->a->name);
 }
 
+/* Whether the handle's dict exists at the snapshot: it does now, or it was removed later and so waits for its sweep. Ids
+ * are used again: another generation is another dict. */
+static bool lived(const shmd_snapshot* s, shmd_node node) {
+  const uint64_t at = s->a->super->nodes_offset + node.id * sizeof(shmd_node_entry);
+  const uint64_t identity = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, identity));
+  if (identity == SHMD_PAIR(node.generation, SHMD_NODE_LIVE)) return true;
+  return s->kind == SHMD_SNAP_PINNED && identity == SHMD_PAIR(node.generation + 1, SHMD_NODE_SWEEPING) &&
+         shmd_snapshot_word(s, at + offsetof(shmd_node_entry, freed_at)) > s->position;
+}
+
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
   const shmd_attachment* a = s->a;
   uint64_t steps;
@@ -126,6 +138,8 @@ int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_
     }
   }
   if (*id == 0 || *id >= a->super->node_capacity) return corrupt(s);
+  if (node.id != 0 && !lived(s, node))
+    return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
   *ref =
       shmd_snapshot_word(s, a->super->nodes_offset + *id * sizeof(shmd_node_entry) + offsetof(shmd_node_entry, root));
   return 0;
@@ -297,7 +311,8 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   s.dict = d;
   s.kind = SHMD_SNAP_PINNED;
   s.position = pin->position & ~UINT64_C(7);
-  s.pin = *pin;
+  s.pin.position = pin->position; /* but for `next`, which other threads change */
+  s.pin.next = NULL;
   k.data = key;
   k.size = key_size;
   k.hash = shmd_hash_key(a->reader.hash_seed, key, key_size);

@@ -23,7 +23,8 @@ int shmd_transaction_begin(shmd_attachment* a, int64_t timeout) {
 }
 
 bool shmd_transaction_mine(const shmd_attachment* a) {
-  return a->reader.writer != 0 && shmd_load_acquire(&a->reader.writer) == shmd_os_thread();
+  const uint64_t writer = shmd_load_relaxed(&a->reader.writer); /* one's own store is all that matters */
+  return writer != 0 && writer == shmd_os_thread();
 }
 
 static int not_open(const shmd_attachment* a) {

@@ -81,7 +81,8 @@ typedef struct shmd_superblock {
 #define SHMD_NONE UINT64_C(0xffffffff) /* "no segment" and "no node" in links */
 
 typedef struct shmd_control {
-  /* line 0: the lock alone. {acquisitions:32 | waiters:1 | explicit:1 | unused:14 | slot + 1:16}, 0 in the low 16 = free */
+  /* line 0: the lock alone. {acquisitions:32 | waiters:1 | explicit:1 | orphaned:1 | unused:13 | slot + 1:16}; low 16 bits
+   * 0 = free, 0xffff = its last owner is dead and could not be repaired after. lock.h says more */
   uint64_t lock;
   uint64_t pad0[7];
   /* line 1: who, for display and re-entrance; written by the owner */
@@ -167,7 +168,7 @@ typedef struct shmd_slot {
   uint64_t start_time; /* clock ticks after boot, from the system; 0 = unknown */
   char program[32];
   uint64_t attached_at;
-  uint64_t reserved;
+  uint64_t pid_space; /* which PID namespace `pid` counts in, 0 = unknown */
 } shmd_slot;
 
 /* Pins stand apart, eight to a line, so that a scan is short: UINT64_MAX = none. The low bit of a pin marks it as not

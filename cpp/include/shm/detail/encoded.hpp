@@ -1,0 +1,181 @@
+// Whole keys and values as bytes, and back.
+//
+// A string or vector of bytes is its bytes, nothing is copied; a scalar is sizeof little-endian bytes; everything else is
+// what its serializer writes, in a small buffer or on the heap.
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "../local.hpp"
+#include "../serializers_std.hpp"
+
+namespace shm::detail {
+
+template <class T>
+inline constexpr bool is_string = std::is_same_v<T, std::string>;
+template <class T>
+inline constexpr bool is_bytes =
+    is_string<T> || std::is_same_v<T, std::vector<std::byte>> || std::is_same_v<T, std::vector<unsigned char>>;
+
+// How functions take a key: no std::string is made of a literal or string_view.
+template <class T>
+using arg_t = std::conditional_t<is_string<T>, std::string_view, std::conditional_t<is_scalar<T>, T, const T&>>;
+
+// The type's name in the superblock.
+template <class V>
+struct type_name {
+  static_assert(std::is_same_v<V, std::remove_cv_t<std::remove_reference_t<V>>>,
+                "shm: key and value types are plain types, not const or references");
+  static constexpr std::string_view value = serializer<V>::name;
+};
+template <class K, class V>
+struct type_name<dict<K, V>> {
+  static constexpr std::string_view value = applied<name_dict, type_name<K>::value, type_name<V>::value>;
+};
+inline constexpr std::string_view name_json = "json";
+template <>
+struct type_name<json_dict> { // a value, or a dict of such
+  static constexpr std::string_view value = name_json;
+};
+
+// Bytes on the stack while they are few. Not initialised.
+template <std::size_t Inline>
+class buffer {
+ public:
+  buffer() noexcept {} // NOLINT: leaves the bytes as they are
+  explicit buffer(std::size_t size) { resize(size); }
+  buffer(const buffer& other) : buffer(other.size_) { std::memcpy(data(), other.data(), size_); }
+  buffer& operator=(const buffer&) = delete;
+
+  unsigned char* data() noexcept { return heap_ ? heap_.get() : inline_; }
+  const unsigned char* data() const noexcept { return heap_ ? heap_.get() : inline_; }
+  std::size_t size() const noexcept { return size_; }
+  // Contents are lost.
+  void resize(std::size_t size) {
+    if (size > Inline) heap_.reset(new unsigned char[size]);
+    size_ = size;
+  }
+
+ private:
+  std::unique_ptr<unsigned char[]> heap_;
+  std::size_t size_ = Inline;
+  unsigned char inline_[Inline];
+};
+
+// A serializer may write whole values in another way than parts of others: without the length that tells where they end.
+//   std::vector<unsigned char> whole(const T&);  T from_whole(const void* data, std::size_t size);
+template <class S, class = void>
+struct has_whole : std::false_type {};
+template <class S>
+struct has_whole<S, std::void_t<decltype(&S::from_whole)>> : std::true_type {};
+
+// Bytes of a key or value. Refers to its argument if is_bytes: keep that alive.
+template <class T, bool Key, class Enable = void>
+class encoded {
+ public:
+  explicit encoded(const T& v) : bytes_(serializer<T>{}.size(v)) {
+    writer w(bytes_.data(), bytes_.size(), Key);
+    w.value(v);
+    if (w.left() != 0) throw std::logic_error("shm::serializer: write() wrote fewer bytes than size() announced");
+  }
+  const void* data() const noexcept { return bytes_.data(); }
+  std::size_t size() const noexcept { return bytes_.size(); }
+
+ private:
+  buffer<96> bytes_;
+};
+
+template <class T>
+class encoded<T, false, std::enable_if_t<has_whole<serializer<T>>::value>> {
+ public:
+  explicit encoded(const T& v) : bytes_(serializer<T>{}.whole(v)) {}
+  const void* data() const noexcept { return bytes_.data(); }
+  std::size_t size() const noexcept { return bytes_.size(); }
+
+ private:
+  std::vector<unsigned char> bytes_;
+};
+
+template <class T, bool Key>
+class encoded<T, Key, std::enable_if_t<is_bytes<T>>> {
+ public:
+  explicit encoded(arg_t<T> v) noexcept : data_(v.data()), size_(v.size()) {}
+  const void* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+
+ private:
+  const void* data_;
+  std::size_t size_;
+};
+
+template <class T, bool Key>
+class encoded<T, Key, std::enable_if_t<is_scalar<T>>> {
+ public:
+  explicit encoded(T v) { store_number(bytes_, Key ? canonical_number(v) : v); }
+  const void* data() const noexcept { return bytes_; }
+  static constexpr std::size_t size() noexcept { return sizeof(T); }
+
+ private:
+  alignas(T) unsigned char bytes_[sizeof(T)];
+};
+
+template <class K>
+using encoded_key = encoded<K, true>;
+template <class V>
+using encoded_value = encoded<V, false>;
+
+// Throws shm::error (corrupt) if the bytes are not a T.
+template <class T>
+T decode(const void* data, std::size_t size) {
+  if constexpr (is_string<T>) {
+    return size == 0 ? T{} : T(static_cast<const char*>(data), size);
+  } else if constexpr (is_bytes<T>) {
+    const auto* p = static_cast<const typename T::value_type*>(data);
+    return size == 0 ? T{} : T(p, p + size);
+  } else if constexpr (has_whole<serializer<T>>::value) {
+    return serializer<T>{}.from_whole(data, size);
+  } else {
+    reader r(data, size);
+    T v = r.value<T>();
+    if (r.left() != 0) r.fail("there are bytes left over");
+    return v;
+  }
+}
+
+// ["key"], for messages: never throws but for want of memory, whatever the bytes are.
+template <class K>
+void describe_key(std::string& out, const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  out += '[';
+  if constexpr (is_string<K>) {
+    constexpr std::size_t most = 80;
+    out += '"';
+    for (std::size_t i = 0; i < size && i < most; ++i) {
+      if (bytes[i] >= 0x20 && bytes[i] != 0x7f && bytes[i] != '"' && bytes[i] != '\\') {
+        out += static_cast<char>(bytes[i]);
+      } else {
+        char hex[5];
+        std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(bytes[i]));
+        out += hex;
+      }
+    }
+    out += size > most ? "\"..." : "\"";
+  } else if constexpr (std::is_same_v<K, bool>) {
+    out += size == 1 && bytes[0] == 0 ? "false" : "true";
+  } else if constexpr (std::is_arithmetic_v<K>) {
+    if (size == sizeof(K)) out += std::to_string(load_number<K>(data));
+  } else {
+    out.append(type_name<K>::value).append(" of ").append(std::to_string(size)).append(" bytes");
+  }
+  out += ']';
+}
+
+} // namespace shm::detail

@@ -1,0 +1,193 @@
+// What j[key] is: a leaf or an object of a json_dict, for one expression; and the serializer of its leaves.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../proxy.hpp"
+#include "json_tree.hpp"
+
+namespace shm {
+
+// A value type through its to_json and from_json, in CBOR. Not for keys.
+template <class T>
+struct json_serializer {
+  static constexpr std::string_view name = "cbor";
+  static std::vector<unsigned char> whole(const T& v) { return detail::to_leaf(nlohmann::json(v)); }
+  static T from_whole(const void* data, std::size_t size) { return detail::from_leaf(data, size).template get<T>(); }
+  static std::size_t size(const T& v) { return 4 + whole(v).size(); }
+  static void write(const T& v, writer& w) {
+    const auto bytes = whole(v);
+    w.count(bytes.size());
+    w.bytes(bytes.data(), bytes.size());
+  }
+  static T read(reader& r) {
+    const std::size_t n = r.count();
+    return from_whole(r.bytes(n), n);
+  }
+};
+template <>
+struct serializer<nlohmann::json> : json_serializer<nlohmann::json> {};
+
+class json_ref;
+
+// What a const json_dict's operator[] returns: the leaf or object under a key, for one expression.
+template <class Place>
+class json_view : detail::proxy_tag {
+ public:
+  json_view(const Place& place, std::string_view key) : place_(place, key) {}
+  json_view(const json_view&) = delete;
+  json_view& operator=(const json_view&) = delete;
+
+  auto operator[](std::string_view key) && { return json_view<detail::child_place<Place, std::string>>(place_, key); }
+  // A leaf, or an object with all that is in it; throws key_not_found.
+  nlohmann::json value() && {
+    auto out = std::move(*this).find();
+    if (!out) detail::throw_at(SHMD_NOT_FOUND, place_);
+    return std::move(*out);
+  }
+  std::optional<nlohmann::json> find() && {
+    auto leaf = read_leaf();
+    return leaf.first == SHMD_ERR_IS_A_DICT ? read_any() : std::move(leaf.second);
+  }
+  template <class T>
+  T get() && {
+    return std::move(*this).value().template get<T>();
+  }
+  template <class T>
+  T value_or(T otherwise) && {
+    auto out = std::move(*this).find();
+    return out ? out->template get<T>() : std::move(otherwise);
+  }
+  bool exists() && { return contains() != SHMD_NOT_FOUND; }
+  bool is_object() && { return contains() == SHMD_ERR_IS_A_DICT; }
+  // Keys of an object; 0 if there is nothing. Throws not_a_dict at a leaf.
+  std::size_t size() && {
+    std::uint64_t n = 0;
+    const int result = detail::read_at(place_, [&](shmd_node node) { return shmd_count(place_.d, node, &n); });
+    if (result < 0) detail::throw_at(result, place_);
+    return static_cast<std::size_t>(n);
+  }
+  friend void to_json(nlohmann::json& out, json_view&& v) { out = std::move(v).value(); }
+
+ protected:
+  int contains() const {
+    const auto& key = place_.key;
+    const int result =
+        detail::read_at(place_.parent, [&](shmd_node n) { return shmd_contains(place_.d, n, key.data(), key.size()); });
+    if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at(result, place_);
+    return result;
+  }
+  std::pair<int, std::optional<nlohmann::json>> read_leaf() const {
+    std::optional<nlohmann::json> out;
+    const int result = detail::get_at(place_.parent, place_.key, out);
+    if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at(result, place_);
+    return {result, std::move(out)};
+  }
+  std::optional<nlohmann::json> read_any() const {
+    detail::snapshot_state s(place_.d, place_.owner);
+    shmd_node up, node;
+    int result = place_.parent.find(s.get(), &up);
+    if (result == 0) result = shmd_snapshot_node(s.get(), up, place_.key.data(), place_.key.size(), &node);
+    if (result == 0) return detail::load_json(s.get(), node);
+    if (result == SHMD_ERR_NOT_A_DICT) { // became a leaf meanwhile
+      std::optional<nlohmann::json> leaf;
+      result = detail::fetch<nlohmann::json>(
+          [&](void* to, std::size_t capacity, std::size_t* size) {
+            return shmd_snapshot_get(s.get(), up, place_.key.data(), place_.key.size(), to, capacity, size);
+          },
+          leaf);
+      if (result == 0) return leaf;
+    }
+    if (result < 0) detail::throw_at(result, place_);
+    return std::nullopt;
+  }
+
+  detail::child_place<Place, std::string> place_;
+};
+
+// The same with writing. Each call is one atomic step, or one commit.
+template <class Place>
+class json_proxy : public json_view<Place> {
+  using json_view<Place>::place_;
+
+ public:
+  using json_view<Place>::json_view;
+
+  auto operator[](std::string_view key) && { return json_proxy<detail::child_place<Place, std::string>>(place_, key); }
+
+  void operator=(const nlohmann::json& value) && { store(value, detail::json_store::replace); }
+  void operator=(json_proxy&& other) && { store(std::move(other).value(), detail::json_store::replace); }
+  template <class P>
+  void operator=(json_view<P>&& other) && {
+    store(std::move(other).value(), detail::json_store::replace);
+  }
+  template <class P>
+  void operator=(json_proxy<P>&& other) && {
+    store(std::move(other).value(), detail::json_store::replace);
+  }
+  // Objects are merged with the object that is there, key by key and deeply; anything else replaces.
+  void merge(const nlohmann::json& value) && { store(value, detail::json_store::merge); }
+
+  // Numbers and strings; an absent one counts as 0 or "". Signed overflow throws std::overflow_error, the value is kept.
+  template <class T>
+  nlohmann::json operator+=(const T& operand) && {
+    return change([&](auto& j) { detail::json_apply<detail::add>(j, operand); });
+  }
+  template <class T>
+  nlohmann::json operator-=(const T& operand) && {
+    return change([&](auto& j) { detail::json_apply<detail::subtract>(j, operand); });
+  }
+  nlohmann::json operator++() && { return std::move(*this) += 1; }
+  nlohmann::json operator--() && { return std::move(*this) -= 1; }
+  // change(nlohmann::json leaf) gives the new leaf (not an object); null if there was none. Returns it.
+  template <class F>
+  nlohmann::json update(F&& f) && {
+    return change([&](auto& j) { j = f(j ? std::move(*j) : nlohmann::json()); });
+  }
+
+  // Whether there was something to erase; an object goes with all that is in it.
+  bool erase() && {
+    const auto& key = place_.key;
+    const int result =
+        detail::read_at(place_.parent, [&](shmd_node n) { return shmd_erase(place_.d, n, key.data(), key.size()); });
+    if (result < 0) detail::throw_at(result, place_);
+    return result == 0;
+  }
+  bool erase(std::string_view key) && { return std::move(*this)[key].erase(); }
+  json_ref ref() &&; // the object, created if missing
+
+ private:
+  void store(const nlohmann::json& value, detail::json_store how) {
+    detail::check_depth(value);
+    const std::string key(static_cast<const char*>(place_.key.data()), place_.key.size());
+    detail::commit_at(place_.parent, [&](shmd_node up) { return detail::store_json(place_.d, up, key, value, how); });
+  }
+  template <class F>
+  nlohmann::json change(F&& f) {
+    nlohmann::json now;
+    detail::change_at<std::string, nlohmann::json>(place_.parent, place_.key, [&](std::optional<nlohmann::json>& j) {
+      f(j);
+      if (j->is_object()) throw error(errc::invalid_argument, "an object is stored by assignment, not by update()");
+      now = *j;
+      return SHMD_OK;
+    });
+    return now;
+  }
+};
+
+// Comparison reads: throws key_not_found.
+template <class P, class T, class = std::enable_if_t<!detail::is_proxy<T>>>
+bool operator==(json_view<P>&& a, const T& b) {
+  return std::move(a).value() == nlohmann::json(b);
+}
+template <class P, class T, class = std::enable_if_t<!detail::is_proxy<T>>>
+bool operator!=(json_view<P>&& a, const T& b) {
+  return !(std::move(a).value() == nlohmann::json(b));
+}
+
+} // namespace shm

@@ -1,0 +1,166 @@
+// JSON values in nested dicts: objects are dicts, everything else (arrays too) is a leaf in CBOR.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checked.hpp"
+#include "tree.hpp"
+
+namespace shm::detail {
+
+inline constexpr int json_depth = 512; // of a value; more is refused both ways: parsers recurse
+
+inline bool is_nested_deeper(const nlohmann::json& j, int most) {
+  if (!j.is_structured()) return false;
+  if (most == 0) return true;
+  for (const auto& e : j)
+    if (is_nested_deeper(e, most - 1)) return true;
+  return false;
+}
+
+// Walks over CBOR items without building anything: nlohmann's parser recurses, and hostile bytes nest for nothing.
+// False if they nest too deep. Whether they are CBOR at all is the parser's matter.
+inline bool cbor_depth_ok(const unsigned char* p, std::size_t size) {
+  struct level {
+    std::uint64_t items; // still to come
+    bool open;           // until a break
+  };
+  std::vector<level> levels;
+  const unsigned char* const end = p + size;
+  while (p < end) {
+    const unsigned char first = *p++;
+    const unsigned major = first >> 5, info = first & 31u;
+    std::uint64_t n = info;
+    if (info >= 24 && info <= 27) {
+      const std::size_t bytes = std::size_t{1} << (info - 24);
+      if (static_cast<std::size_t>(end - p) < bytes) return true;
+      n = 0;
+      for (std::size_t i = 0; i < bytes; ++i) n = n << 8 | *p++;
+    }
+    const bool open = info == 31;
+    if (first == 0xff) { // break
+      if (levels.empty()) return true;
+      levels.pop_back();
+    } else if ((major == 2 || major == 3) && !open) {
+      if (n > static_cast<std::size_t>(end - p)) return true;
+      p += n;
+    } else if (major == 4 || major == 5 || major == 6 || ((major == 2 || major == 3) && open)) {
+      if (levels.size() >= static_cast<std::size_t>(json_depth)) return false;
+      const std::uint64_t items = major == 6 ? 1 : major == 5 ? (n > UINT64_MAX / 2 ? UINT64_MAX : n * 2) : n;
+      if (open || items != 0) {
+        levels.push_back({items, open});
+        continue;
+      }
+    }
+    while (!levels.empty() && !levels.back().open && --levels.back().items == 0) levels.pop_back();
+    if (levels.empty()) return true;
+  }
+  return true;
+}
+
+inline void check_depth(const nlohmann::json& j) {
+  if (is_nested_deeper(j, json_depth - 1))
+    throw error(errc::invalid_argument, "the JSON value is nested too deep to store");
+}
+inline std::vector<unsigned char> to_leaf(const nlohmann::json& j) {
+  check_depth(j);
+  return nlohmann::json::to_cbor(j);
+}
+
+inline nlohmann::json from_leaf(const void* data, std::size_t size) {
+  const auto* p = static_cast<const unsigned char*>(data);
+  if (size != 0 && cbor_depth_ok(p, size)) {
+    try {
+      auto j = nlohmann::json::from_cbor(p, p + size, true, false);
+      if (!j.is_discarded()) return j;
+    } catch (const nlohmann::json::exception&) { // some errors throw in spite of the arguments
+    }
+  }
+  throw error(errc::corrupt, "the stored bytes are not JSON in CBOR");
+}
+
+inline nlohmann::json load_json(shmd_snapshot* s, shmd_node node, int most = json_depth) {
+  if (most == 0) throw error(errc::corrupt, "JSON dicts are nested too deep to read");
+  auto out = nlohmann::json::object();
+  for (cursor c(s, node); c.next();) {
+    const shmd_entry& e = c.entry();
+    out[decode<std::string>(e.key, e.key_size)] =
+        e.is_dict ? load_json(s, e.node, most - 1) : from_leaf(e.value, e.value_size);
+  }
+  return out;
+}
+
+// What happens to a dict that an object is stored to: replaced, or merged with it.
+enum class json_store { replace, merge };
+
+inline int store_json(shmd_dict* d, shmd_node node, const std::string& key, const nlohmann::json& value,
+                      json_store how);
+
+inline int store_json_object(shmd_dict* d, shmd_node node, const nlohmann::json& object, json_store how) {
+  for (const auto& [key, value] : object.items()) {
+    const int result = store_json(d, node, key, value, how);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+inline int store_json(shmd_dict* d, shmd_node node, const std::string& key, const nlohmann::json& value,
+                      json_store how) {
+  if (!value.is_object()) {
+    const auto bytes = to_leaf(value);
+    return shmd_put(d, node, key.data(), key.size(), bytes.data(), bytes.size(), 0);
+  }
+  shmd_node child;
+  int result = SHMD_NOT_FOUND;
+  if (how == json_store::merge) result = shmd_node_open(d, node, key.data(), key.size(), 0, &child);
+  if (result != 0) result = shmd_node_open(d, node, key.data(), key.size(), SHMD_NODE_REPLACE, &child);
+  return result < 0 ? result : store_json_object(d, child, value, how);
+}
+
+// Numbers by numbers, strings by strings; from 0 if there is nothing.
+template <class Op, class T>
+void json_apply(std::optional<nlohmann::json>& j, const T& operand) {
+  if (!j) j = std::is_arithmetic_v<T> ? nlohmann::json(0) : nlohmann::json("");
+  if constexpr (std::is_arithmetic_v<T>) {
+    static_assert(!std::is_same_v<T, bool>, "shm: no arithmetic with bool");
+    if (j->is_number_float() || (j->is_number() && std::is_floating_point_v<T>)) {
+      auto v = j->get<double>();
+      Op::apply(v, operand);
+      return static_cast<void>(*j = v);
+    }
+    if (j->is_number_unsigned() && j->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX)) {
+      const auto before = j->get<std::uint64_t>();
+      auto v = before;
+      Op::apply(v, operand);
+      if ((v < before) != (std::is_same_v<Op, add> ? operand < 0 : operand > 0) && operand != 0) throw_overflow();
+      return static_cast<void>(*j = v);
+    }
+    if (j->is_number_integer()) {
+      auto v = j->get<std::int64_t>();
+      Op::apply(v, operand);
+      return static_cast<void>(*j = v);
+    }
+  } else if (j->is_string() && std::is_same_v<Op, add>) {
+    j->get_ref<std::string&>() += operand;
+    return;
+  }
+  throw error(errc::invalid_argument, std::string("no such arithmetic on JSON of type ") + j->type_name());
+}
+
+// A leaf is nlohmann::json in iterations and look-ups of json_dict; an object comes with all that is in it.
+template <>
+struct tree<json_dict> {
+  static nlohmann::json load(shmd_snapshot* s, const shmd_entry& e) {
+    return e.is_dict ? load_json(s, e.node) : from_leaf(e.value, e.value_size);
+  }
+};
+template <>
+struct local<json_dict> {
+  using type = nlohmann::json;
+};
+
+} // namespace shm::detail

@@ -1,0 +1,204 @@
+// Places: where in the tree an operation happens.
+//
+// root_place and node_place are a dict that is there; child_place is the dict under a key of another place, looked up at
+// each operation: reading creates nothing, writing creates missing levels in the same commit. Nothing is remembered that
+// could go stale: if a level is replaced between look-up and use, the operation starts again at the top.
+// A place belongs to one expression: it refers to the handle and to string keys of its caller.
+#pragma once
+
+#include <string>
+
+#include "handle.hpp"
+#include "raw.hpp"
+
+namespace shm::detail {
+
+struct root_place {
+  static constexpr bool lazy = false;
+  shmd_dict* d;
+  handle* owner; // nullptr while a new dict is filled
+
+  shmd_node node() const noexcept { return shmd_root(); }
+  int find(shmd_node* out) const noexcept { return *out = node(), 0; }
+  int find(shmd_snapshot*, shmd_node* out) const noexcept { return *out = node(), 0; }
+  int create(shmd_node* out) const noexcept { return *out = node(), 0; }
+  int check() const noexcept { return 0; }
+  void describe(std::string&) const {}
+};
+
+struct node_place {
+  static constexpr bool lazy = false;
+  shmd_dict* d;
+  handle* owner;
+  shmd_node at;
+  const std::string* path; // of the ref, for messages
+
+  shmd_node node() const noexcept { return at; }
+  int find(shmd_node* out) const noexcept { return *out = at, 0; }
+  // The snapshot is older than this check: what lives now lived then.
+  int find(shmd_snapshot*, shmd_node* out) const noexcept { return *out = at, check(); }
+  int create(shmd_node* out) const noexcept { return *out = at, 0; }
+  int check() const noexcept { return shmd_node_check(d, at); }
+  void describe(std::string& out) const { out += *path; }
+};
+
+template <class Parent, class K>
+struct child_place {
+  static constexpr bool lazy = true;
+  Parent parent;
+  encoded_key<K> key;
+  shmd_dict* d;
+  handle* owner;
+
+  child_place(const Parent& p, arg_t<K> k) : parent(p), key(k), d(p.d), owner(p.owner) {}
+
+  int find(shmd_node* out) const noexcept {
+    shmd_node up;
+    const int result = parent.find(&up);
+    return result != 0 ? result : shmd_node_open(d, up, key.data(), key.size(), 0, out);
+  }
+  int find(shmd_snapshot* s, shmd_node* out) const noexcept {
+    shmd_node up;
+    const int result = parent.find(s, &up);
+    return result != 0 ? result : shmd_snapshot_node(s, up, key.data(), key.size(), out);
+  }
+  // Inside a transaction.
+  int create(shmd_node* out) const noexcept {
+    shmd_node up;
+    const int result = parent.create(&up);
+    return result < 0 ? result : shmd_node_open(d, up, key.data(), key.size(), SHMD_NODE_CREATE, out);
+  }
+  int check() const noexcept { return parent.check(); }
+  void describe(std::string& out) const {
+    parent.describe(out);
+    describe_key<K>(out, key.data(), key.size());
+  }
+};
+
+[[noreturn]] SHM_COLD inline void throw_path(int code, const shmd_dict* d, const std::string& path) {
+  if (code == SHMD_NOT_FOUND) throw_as(code, std::string("dict '") + shmd_name(d) + "' has no key " + path, nullptr);
+  throw_last(code, path);
+}
+template <class Place>
+[[noreturn]] SHM_COLD void throw_at(int code, const Place& place) {
+  std::string path;
+  place.describe(path);
+  throw_path(code, place.d, path);
+}
+template <class K, class Place, class Key>
+[[noreturn]] SHM_COLD void throw_at(int code, const Place& place, const Key& key) {
+  std::string path;
+  place.describe(path);
+  describe_key<K>(path, key.data(), key.size());
+  throw_path(code, place.d, path);
+}
+
+// The lock, a transaction, or the one that the calling thread has open already. Forgotten unless committed.
+class commit_scope {
+ public:
+  explicit commit_scope(shmd_dict* d, bool always = false) : d_(d), own_(always || shmd_in_transaction(d) == 0) {
+    if (!own_) return;
+    const int result = shmd_begin(d, SHMD_DEFAULT_TIMEOUT);
+    if (result < 0 || result == SHMD_TIMED_OUT) throw_last(result < 0 ? result : SHMD_ERR_LOCK_TIMEOUT);
+  } // `always`: one of its own, or in_transaction
+  commit_scope(const commit_scope&) = delete;
+  commit_scope& operator=(const commit_scope&) = delete;
+  ~commit_scope() {
+    if (own_) static_cast<void>(shmd_abort(d_));
+  }
+  int commit() noexcept {
+    if (!own_) return 0;
+    own_ = false;
+    return shmd_commit(d_);
+  }
+
+ private:
+  shmd_dict* d_;
+  bool own_;
+};
+
+inline constexpr int place_tries = 10000; // each means that somebody replaced a level meanwhile
+
+// Calls f(node) with the dict at the place. Its result, or that of the look-up: SHMD_NOT_FOUND if a level is missing.
+// *reached tells these apart.
+template <class Place, class F>
+int read_at(const Place& place, const F& f, bool* reached = nullptr) {
+  if constexpr (!Place::lazy) {
+    if (reached != nullptr) *reached = true;
+    return f(place.node());
+  } else {
+    for (int i = 0; i < place_tries; ++i) {
+      shmd_node node;
+      int result = place.find(&node);
+      if (reached != nullptr) *reached = result == 0;
+      if (result == 0) result = f(node);
+      if (result != SHMD_ERR_REMOVED) return result;
+      if (place.check() != 0) return SHMD_ERR_REMOVED; // the ref that it starts at
+    }
+    return SHMD_ERR_BUSY;
+  }
+}
+
+// The same for writes that store for certain: missing levels are created in the same commit. f must not throw.
+template <class Place, class F>
+int write_at(const Place& place, const F& f) {
+  bool reached = true;
+  int result = read_at(place, f, &reached);
+  if (reached || result != SHMD_NOT_FOUND) return result;
+  commit_scope scope(place.d);
+  shmd_node node;
+  result = place.create(&node);
+  if (result >= 0) result = f(node);
+  if (result != 0) return result;
+  return scope.commit();
+}
+
+// shmd_update at a key: creates missing levels only if the callback stores.
+template <class Place, class Key>
+int update_at(const Place& place, const Key& key, shmd_update_fn callback, void* context) {
+  const auto update = [&](shmd_node node) {
+    return shmd_update(place.d, node, key.data(), key.size(), callback, context);
+  };
+  bool reached = true;
+  int result = read_at(place, update, &reached);
+  if (reached || result != SHMD_NOT_FOUND) return result;
+  commit_scope scope(place.d);
+  result = read_at(place, update, &reached); // made meanwhile?
+  if (!reached && result == SHMD_NOT_FOUND) {
+    const void* value = nullptr;
+    std::size_t size = 0;
+    shmd_node node;
+    result = callback(context, nullptr, 0, &value, &size);
+    if (result != 0) return result;
+    result = place.create(&node);
+    if (result >= 0) result = shmd_put(place.d, node, key.data(), key.size(), value, size, 0);
+  }
+  if (result != 0) return result;
+  return scope.commit();
+}
+
+// Present value at a key. 0, SHMD_NOT_FOUND, or an error.
+template <class V, class Place, class Key>
+int get_at(const Place& place, const Key& key, std::optional<V>& out) {
+  return read_at(place, [&](shmd_node node) {
+    return fetch<V>(
+        [&](void* to, std::size_t capacity, std::size_t* size) {
+          return raw_get(place.d, node, key.data(), key.size(), to, capacity, size);
+        },
+        out);
+  });
+}
+
+// Read, change, store, as one step. Throws what `change` throws, and the core's errors.
+template <class K, class V, class Place, class Change>
+int change_at(const Place& place, const encoded_key<K>& key, Change&& change) {
+  updater<V, std::remove_reference_t<Change>> u(change);
+  const int result = update_at(place, key, u.callback, &u);
+  if (result < 0) {
+    u.rethrow();
+    throw_at<K>(result, place, key);
+  }
+  return result;
+}
+
+} // namespace shm::detail

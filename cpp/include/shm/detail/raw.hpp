@@ -1,0 +1,85 @@
+// The core's reading and updating calls with typed results. Every lookup of the facade ends in raw_get.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include <shmdict/read.h>
+
+#include "encoded.hpp"
+
+namespace shm::detail {
+
+// The only call of the read path: one attempt inline; whatever is not plain (a transaction that is open in this process, an
+// error, a long key) is shmd_get's.
+inline int raw_get(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, void* out, std::size_t capacity,
+                   std::size_t* size) {
+  if (SHMD_LIKELY(d != nullptr && key_size <= SHMD_MAX_KEY && shmd_load_relaxed(&shmd_reader_of(d)->writer) == 0)) {
+    const shmd_reader* reader = shmd_reader_of(d);
+    const int result = shmd_read_get(reader, node, shmd_hash_key(reader->hash_seed, key, key_size), key, key_size, out,
+                                     capacity, size);
+    if (SHMD_LIKELY(result >= 0)) return result;
+  }
+  return shmd_get(d, node, key, key_size, out, capacity, size);
+}
+
+// Reads a value of type V with get(out, capacity, &size), which may find it larger each time. Results of raw_get.
+template <class V, class Get>
+int fetch(const Get& get, std::optional<V>& out) {
+  std::size_t size = 0;
+  if constexpr (is_scalar<V>) {
+    unsigned char bytes[sizeof(V)];
+    const int result = get(bytes, sizeof bytes, &size);
+    if (result == 0 || result == SHMD_TRUNCATED) out = decode<V>(bytes, result == 0 ? size : 0);
+    return result == SHMD_TRUNCATED ? 0 : result;
+  } else {
+    buffer<256> bytes;
+    int result = get(bytes.data(), bytes.size(), &size);
+    while (result == SHMD_TRUNCATED) {
+      bytes.resize(size);
+      result = get(bytes.data(), bytes.size(), &size);
+    }
+    if (result == 0) out = decode<V>(bytes.data(), size);
+    return result;
+  }
+}
+
+// Calls change(std::optional<V>&) with the present value (empty: absent) under the lock, and stores what it leaves there.
+// It answers SHMD_OK (store; empty = erase) or SHMD_KEPT. What it throws leaves the value as it was and is thrown on.
+template <class V, class Change>
+class updater {
+ public:
+  explicit updater(Change& change) : change_(change) {}
+
+  static int callback(void* context, const void* old, std::size_t old_size, const void** value, std::size_t* size) {
+    return static_cast<updater*>(context)->run(old, old_size, value, size);
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  int run(const void* old, std::size_t old_size, const void** value, std::size_t* size) noexcept {
+    try {
+      if (old != nullptr) value_ = decode<V>(old, old_size);
+      const int answer = change_(value_);
+      if (answer != SHMD_OK) return answer;
+      if (!value_) return SHMD_NOT_FOUND;
+      bytes_.emplace(*value_);
+      *value = bytes_->data();
+      *size = bytes_->size();
+      return SHMD_OK;
+    } catch (...) {
+      error_ = std::current_exception();
+      return SHMD_ERR_ABORTED;
+    }
+  }
+
+  Change& change_;
+  std::optional<V> value_;
+  std::optional<encoded_value<V>> bytes_;
+  std::exception_ptr error_;
+};
+
+} // namespace shm::detail

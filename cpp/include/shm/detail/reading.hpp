@@ -1,0 +1,183 @@
+// What can be read of a dict: the same for dicts, refs, transactions and nested proxies.
+#pragma once
+
+#include <utility>
+
+#include "../proxy.hpp"
+#include "../snapshot.hpp"
+
+namespace shm::detail {
+
+template <class Place, class K, class V>
+class dict_view;
+template <class Place, class K, class V>
+class dict_proxy;
+
+// What operator[] returns.
+template <class Place, class K, class V>
+struct element {
+  using view = value_view<Place, K, V>;
+  using proxy = value_proxy<Place, K, V>;
+  static view look(const Place& p, arg_t<K> key) { return view(p, key); }
+  static proxy refer(const Place& p, arg_t<K> key) { return proxy(p, key); }
+};
+template <class Place, class K, class K2, class V2>
+struct element<Place, K, dict<K2, V2>> {
+  using view = dict_view<child_place<Place, K>, K2, V2>;
+  using proxy = dict_proxy<child_place<Place, K>, K2, V2>;
+  static view look(const Place& p, arg_t<K> key) { return view(child_place<Place, K>(p, key)); }
+  static proxy refer(const Place& p, arg_t<K> key) { return proxy(child_place<Place, K>(p, key)); }
+};
+
+// Derived has `Place place() const`. Reads take no lock and store nothing in shared memory (snapshots: a pin).
+// Keys are arg_t<K>: a std::string_view for std::string.
+template <class Derived, class Place, class K, class V>
+class dict_reader {
+ public:
+  using key_type = K;
+  using mapped_type = local_t<V>;
+  using value_type = std::pair<K, mapped_type>;
+  using local_type = local_t<dict<K, V>>;
+  using size_type = std::size_t;
+  using difference_type = std::ptrdiff_t;
+  using iterator = detail::iterator<K, V, part::item>;
+  using const_iterator = iterator;
+
+  // A copy; nullopt, or the default, if the key is absent. A nested dict comes as one commit shows it.
+  std::optional<mapped_type> get(arg_t<K> key) const {
+    const encoded_key<K> k(key);
+    if constexpr (is_nested<V>) {
+      return load_child<nested_key<V>, nested_value<V>>(where(), k);
+    } else {
+      std::optional<V> out;
+      const int result = get_at(where(), k, out);
+      if (result < 0) throw_at<K>(result, where(), k);
+      return out;
+    }
+  }
+  mapped_type get(arg_t<K> key, mapped_type otherwise) const {
+    auto found = get(key);
+    return found ? std::move(*found) : std::move(otherwise);
+  }
+  // The value, or a dict_ref (read-only: a const_dict_ref) of the nested dict. Throws key_not_found.
+  auto at(arg_t<K> key) const {
+    if constexpr (is_nested<V>)
+      return ref_to<dict_ref<nested_key<V>, nested_value<V>, true>>(key);
+    else
+      return value_view<Place, K, V>(where(), key).value();
+  }
+  typename element<Place, K, V>::view operator[](arg_t<K> key) const {
+    return element<Place, K, V>::look(where(), key);
+  }
+
+  bool contains(arg_t<K> key) const {
+    const encoded_key<K> k(key);
+    const int result = read_at(where(), [&](shmd_node n) { return shmd_contains(where().d, n, k.data(), k.size()); });
+    if (result < 0 && result != SHMD_ERR_IS_A_DICT) throw_at<K>(result, where(), k);
+    return result != SHMD_NOT_FOUND;
+  }
+  size_type count(arg_t<K> key) const { return contains(key) ? 1 : 0; }
+  // An iterator with a copy of the entry, or end().
+  iterator find(arg_t<K> key) const {
+    auto found = get(key);
+    return found ? iterator(value_type(K(key), std::move(*found))) : end();
+  }
+  size_type size() const {
+    std::uint64_t n = 0;
+    const int result = read_at(where(), [&](shmd_node node) { return shmd_count(where().d, node, &n); });
+    if (result < 0) throw_at(result, where());
+    return result == SHMD_NOT_FOUND ? 0 : static_cast<size_type>(n);
+  }
+  [[nodiscard]] bool empty() const { return size() == 0; }
+
+  // Everything that follows is of one snapshot.
+  shm::snapshot<K, V> snapshot() const { return shm::snapshot<K, V>::of(where()); }
+  iterator begin() const { return snapshot().begin(); }
+  iterator end() const noexcept { return {}; }
+  iterator cbegin() const { return begin(); }
+  iterator cend() const noexcept { return {}; }
+  auto keys() const { return snapshot().keys(); }
+  auto values() const { return snapshot().values(); }
+  auto items() const { return snapshot().items(); }
+  local_type to_map() const { return snapshot().to_map(); }
+  local_type copy() const { return to_map(); }
+  // A copy with the other's entries over it.
+  template <class Range>
+  local_type operator|(const Range& other) const {
+    local_type out = to_map();
+    for (const auto& [key, value] : other) out.insert_or_assign(key, value);
+    return out;
+  }
+  friend bool operator==(const Derived& a, const local_type& b) { return a.to_map() == b; }
+  friend bool operator!=(const Derived& a, const local_type& b) { return !(a.to_map() == b); }
+  friend bool operator==(const Derived& a, const Derived& b) { return a.to_map() == b.to_map(); }
+  friend bool operator!=(const Derived& a, const Derived& b) { return !(a.to_map() == b.to_map()); }
+
+  // Calls f(std::string_view) with the value's bytes where they lie: nothing is copied, and they stay for the call,
+  // whatever is written. Returns whether the key is there, or f's result in an optional. Keep it short: it holds memory
+  // back. Inside a transaction and on read-only handles f gets a copy.
+  template <class F>
+  auto with(arg_t<K> key, F&& f) const {
+    static_assert(!is_nested<V>, "shm: with() is for plain values; use at() or get() for a nested dict");
+    const encoded_key<K> k(key);
+    pinned_view view(where().d);
+    int result = SHMD_ERR_CLOSED;
+    if (where().d != nullptr)
+      result = read_at(where(), [&](shmd_node n) { return shmd_view_open(where().d, n, k.data(), k.size(), &view.v); });
+    if (result == SHMD_ERR_IN_TRANSACTION || result == SHMD_ERR_READ_ONLY) return with_copy(k, f);
+    if (result < 0) throw_at<K>(result, where(), k);
+    const std::string_view bytes(static_cast<const char*>(view.v.data), view.v.size);
+    return call_with(f, result == 0 ? &bytes : nullptr);
+  }
+
+ protected:
+  dict_reader() = default;
+  dict_reader(const dict_reader&) = default;
+  dict_reader& operator=(const dict_reader&) = default;
+  ~dict_reader() = default;
+
+  decltype(auto) where() const { return static_cast<const Derived*>(this)->place(); }
+
+  template <class Ref>
+  Ref ref_to(arg_t<K> key) const {
+    const child_place<Place, K> child(where(), key);
+    shmd_node node;
+    const int result = child.find(&node);
+    if (result != 0) throw_at<K>(result, where(), child.key);
+    std::string path;
+    child.describe(path);
+    return Ref(child.owner->shared_from_this(), node, std::move(path));
+  }
+
+ private:
+  struct pinned_view {
+    explicit pinned_view(shmd_dict* dict) : d(dict) {}
+    pinned_view(const pinned_view&) = delete;
+    pinned_view& operator=(const pinned_view&) = delete;
+    ~pinned_view() {
+      if (v.pin != nullptr) shmd_view_close(d, &v);
+    }
+    shmd_dict* d;
+    shmd_view v{};
+  };
+  template <class F>
+  static auto call_with(F& f, const std::string_view* bytes) {
+    using R = std::invoke_result_t<F&, std::string_view>;
+    if constexpr (std::is_void_v<R>) {
+      if (bytes != nullptr) f(*bytes);
+      return bytes != nullptr;
+    } else {
+      return bytes != nullptr ? std::optional<R>(f(*bytes)) : std::nullopt;
+    }
+  }
+  template <class F>
+  auto with_copy(const encoded_key<K>& k, F& f) const {
+    std::optional<std::string> copy;
+    const int result = get_at(where(), k, copy);
+    if (result < 0) throw_at<K>(result, where(), k);
+    const std::string_view bytes = copy ? std::string_view(*copy) : std::string_view();
+    return call_with(f, copy ? &bytes : nullptr);
+  }
+};
+
+} // namespace shm::detail

@@ -1,0 +1,144 @@
+// Whole (sub)trees: read from a snapshot into local data, written from local data or ranges.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "place.hpp"
+
+namespace shm::detail {
+
+// A snapshot that its users share. Keeps the core's handle open.
+class snapshot_state {
+ public:
+  snapshot_state(shmd_dict* d, handle* owner) : dict_(d) {
+    if (d == nullptr) throw_last(SHMD_ERR_CLOSED);
+    check(shmd_snapshot_open(d, &snapshot_));
+    if (owner != nullptr) {
+      owner_ = owner->shared_from_this();
+      owner_->hold();
+    }
+  }
+  snapshot_state(const snapshot_state&) = delete;
+  snapshot_state& operator=(const snapshot_state&) = delete;
+  ~snapshot_state() {
+    shmd_snapshot_close(snapshot_);
+    if (owner_) static_cast<void>(owner_->release());
+  }
+  shmd_snapshot* get() const noexcept { return snapshot_; }
+  shmd_dict* dict() const noexcept { return dict_; }
+
+ private:
+  shmd_dict* dict_;
+  shmd_snapshot* snapshot_ = nullptr;
+  std::shared_ptr<handle> owner_;
+};
+
+// An iteration over one dict of a snapshot.
+class cursor {
+ public:
+  cursor(shmd_snapshot* s, shmd_node node) : snapshot_(s) { check(shmd_iter_open(s, node, &iter_)); }
+  cursor(const cursor&) = delete;
+  cursor& operator=(const cursor&) = delete;
+  ~cursor() { shmd_iter_close(iter_); }
+
+  bool next() { return check(shmd_iter_next(iter_, &entry_)) != SHMD_END; }
+  const shmd_entry& entry() const noexcept { return entry_; } // valid until next()
+  shmd_snapshot* snapshot() const noexcept { return snapshot_; }
+
+ private:
+  shmd_snapshot* snapshot_;
+  shmd_iter* iter_ = nullptr;
+  shmd_entry entry_{};
+};
+
+template <class V>
+struct tree;
+
+// The value of an entry, with all that is nested in it.
+template <class V>
+local_t<V> load_entry(shmd_snapshot* s, const shmd_entry& e) {
+  return tree<V>::load(s, e);
+}
+
+template <class K, class V>
+local_t<dict<K, V>> load_dict(shmd_snapshot* s, shmd_node node) {
+  local_t<dict<K, V>> out;
+  for (cursor c(s, node); c.next();)
+    out.emplace(decode<K>(c.entry().key, c.entry().key_size), load_entry<V>(s, c.entry()));
+  return out;
+}
+
+// Writes into a dict that is there. 0 or the core's first error; throws what serializers throw.
+template <class K, class V>
+int store_entry(shmd_dict* d, shmd_node node, arg_t<K> key, const local_t<V>& value) {
+  const encoded_key<K> k(key);
+  return tree<V>::store(d, node, k.data(), k.size(), value);
+}
+template <class K, class V, class Range>
+int store_range(shmd_dict* d, shmd_node node, const Range& range) {
+  for (const auto& [key, value] : range) {
+    const int result = store_entry<K, V>(d, node, key, value);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+// A plain value.
+template <class V>
+struct tree {
+  static V load(shmd_snapshot*, const shmd_entry& e) {
+    if (e.is_dict) throw error(errc::is_a_dict, "a key holds a nested dict where a value was expected");
+    return decode<V>(e.value, e.value_size);
+  }
+  static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, const V& value) {
+    const encoded_value<V> v(value);
+    return shmd_put(d, node, key, key_size, v.data(), v.size(), 0);
+  }
+};
+
+// A nested dict: replaces what was under the key.
+template <class K, class V>
+struct tree<dict<K, V>> {
+  static local_t<dict<K, V>> load(shmd_snapshot* s, const shmd_entry& e) {
+    if (!e.is_dict) throw error(errc::not_a_dict, "a key holds a value where a nested dict was expected");
+    return load_dict<K, V>(s, e.node);
+  }
+  static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size,
+                   const local_t<dict<K, V>>& value) {
+    shmd_node child;
+    const int result = shmd_node_open(d, node, key, key_size, SHMD_NODE_REPLACE, &child);
+    return result < 0 ? result : store_range<K, V>(d, child, value);
+  }
+};
+
+// Runs work(node) -> result in one commit, with the dict at the place, created if missing. Results >= 0 are committed
+// and returned. Throws the core's errors, and what `work` throws.
+template <class Place, class Work>
+int commit_at(const Place& place, const Work& work) {
+  commit_scope scope(place.d);
+  shmd_node node;
+  int result = place.create(&node);
+  if (result >= 0) result = work(node);
+  if (result >= 0) {
+    const int committed = scope.commit();
+    if (committed < 0) result = committed;
+  }
+  if (result < 0) throw_at(result, place);
+  return result;
+}
+
+// The nested dict under a key, as one commit shows it. Empty if there is none.
+template <class K, class V, class Place, class Key>
+std::optional<local_t<dict<K, V>>> load_child(const Place& place, const Key& key, snapshot_state* shared = nullptr) {
+  std::optional<snapshot_state> own;
+  if (shared == nullptr) shared = &own.emplace(place.d, place.owner);
+  shmd_node node, child;
+  int result = place.find(shared->get(), &node);
+  if (result == 0) result = shmd_snapshot_node(shared->get(), node, key.data(), key.size(), &child);
+  if (result == SHMD_NOT_FOUND) return std::nullopt;
+  if (result < 0) throw_at(result, place);
+  return load_dict<K, V>(shared->get(), child);
+}
+
+} // namespace shm::detail

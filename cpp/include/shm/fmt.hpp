@@ -1,0 +1,37 @@
+// Formatting by {fmt}: fmt::print("{}\n", d) prints {"a": 1, "b": 2} as of one snapshot, in no particular order. Opt-in.
+//
+// Keys and values are formatted as fmt/ranges.h formats those of maps. The dict's own iterators are hidden from {fmt},
+// or it could not tell which way is meant.
+#pragma once
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "dict.hpp"
+
+namespace shm::detail {
+
+struct map_formatter {
+  template <class Context>
+  constexpr auto parse(Context& context) {
+    return context.begin(); // no format specification: fmt refuses what follows
+  }
+  template <class T, class Context>
+  auto format(const T& d, Context& context) const {
+    return fmt::format_to(context.out(), "{}", d.to_map());
+  }
+};
+
+} // namespace shm::detail
+
+#define SHM_FORMATTER(parameters, type) \
+  template <parameters, class Char> \
+  struct fmt::is_range<type, Char> : std::false_type {}; \
+  template <parameters> \
+  struct fmt::formatter<type> : shm::detail::map_formatter {}
+#define SHM_COMMA ,
+SHM_FORMATTER(class K SHM_COMMA class V, shm::dict<K SHM_COMMA V>);
+SHM_FORMATTER(class K SHM_COMMA class V SHM_COMMA bool R, shm::dict_ref<K SHM_COMMA V SHM_COMMA R>);
+SHM_FORMATTER(class K SHM_COMMA class V, shm::snapshot<K SHM_COMMA V>);
+#undef SHM_COMMA
+#undef SHM_FORMATTER

@@ -1,0 +1,216 @@
+// JSON, by nlohmann/json: shm::json_dict, shm::json_serializer, and conversion of dicts to nlohmann::json. Opt-in.
+//
+//   shm::json_dict j{"config"};                      // objects are dicts, everything else (arrays too) is a leaf
+//   j["server"]["port"] = 8080;                      // creates "server" in the same commit
+//   int p = j["server"]["port"].get<int>();
+//   nlohmann::json all = j;                          // one snapshot
+//   template <> struct shm::serializer<my_type> : shm::json_serializer<my_type> {};   // a value with to_json, from_json
+// Crossing a leaf throws: after j["a"] = 1, j["a"]["b"] is an error (not_a_dict). Assigning an object replaces what was
+// there, in one commit; merge() goes into objects that are there. Proxies are &&-qualified as those of shm::dict.
+// Thread safety and lifetimes: as of shm::dict. Errors: also nlohmann's own, for get<T>() of another type.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "detail/json_proxy.hpp"
+#include "dict.hpp"
+
+namespace shm {
+
+// What json_dict and json_ref have in common.
+template <class Derived, class Place>
+class json_object {
+ public:
+  using iterator = detail::iterator<std::string, json_dict, detail::part::item>; // pairs of std::string, nlohmann::json
+
+  json_view<Place> operator[](std::string_view key) const { return {where(), key}; }
+  json_proxy<Place> operator[](std::string_view key) { return {where(), key}; }
+  json_ref at(std::string_view key); // the object under a key: key_not_found, not_a_dict
+
+  std::optional<nlohmann::json> get(std::string_view key) const { return (*this)[key].find(); }
+  template <class T>
+  T get(std::string_view key, T otherwise) const {
+    return (*this)[key].value_or(std::move(otherwise));
+  }
+  bool contains(std::string_view key) const { return (*this)[key].exists(); }
+  std::size_t size() const {
+    std::uint64_t n = 0;
+    const auto place = where();
+    const int result = shmd_count(place.d, place.node(), &n);
+    if (result < 0) detail::throw_at(result, place);
+    return static_cast<std::size_t>(n);
+  }
+  [[nodiscard]] bool empty() const { return size() == 0; }
+
+  // Of one snapshot.
+  detail::part_range<std::string, json_dict, detail::part::item> items() const { return range<detail::part::item>(); }
+  detail::part_range<std::string, json_dict, detail::part::key> keys() const { return range<detail::part::key>(); }
+  iterator begin() const { return items().begin(); }
+  iterator end() const noexcept { return {}; }
+  nlohmann::json to_json() const {
+    const auto s = open();
+    return detail::load_json(s.first->get(), s.second);
+  }
+
+  bool erase(std::string_view key) { return (*this)[key].erase(); }
+  void clear() { replace(nlohmann::json::object()); }
+  // An object instead of all that is there; an object merged with it. In one commit.
+  void replace(const nlohmann::json& object) {
+    check_object(object);
+    const auto place = where();
+    shmd_node fresh{0, 0};
+    detail::commit_at(place, [&](shmd_node node) {
+      const int result = shmd_clear(place.d, node, &fresh);
+      return result < 0 ? result : detail::store_json_object(place.d, fresh, object, detail::json_store::replace);
+    });
+    static_cast<Derived*>(this)->rebind(fresh);
+  }
+  void merge(const nlohmann::json& object) {
+    check_object(object);
+    const auto place = where();
+    detail::commit_at(place, [&](shmd_node node) {
+      return detail::store_json_object(place.d, node, object, detail::json_store::merge);
+    });
+  }
+  // f(Derived&), committed as a whole, or aborted by a throw. Returns f's result.
+  template <class F>
+  auto transact(F&& f) {
+    detail::commit_scope scope(where().d, true);
+    if constexpr (std::is_void_v<std::invoke_result_t<F&, Derived&>>) {
+      f(*static_cast<Derived*>(this));
+      detail::check(scope.commit());
+    } else {
+      auto result = f(*static_cast<Derived*>(this));
+      detail::check(scope.commit());
+      return result;
+    }
+  }
+
+ protected:
+  ~json_object() = default;
+
+ private:
+  Place where() const { return static_cast<const Derived*>(this)->place(); }
+  static void check_object(const nlohmann::json& j) {
+    if (!j.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
+    detail::check_depth(j);
+  }
+  std::pair<std::shared_ptr<detail::snapshot_state>, shmd_node> open() const {
+    const auto place = where();
+    auto state = std::make_shared<detail::snapshot_state>(place.d, place.owner);
+    shmd_node node;
+    const int result = place.find(state->get(), &node);
+    if (result < 0) detail::throw_at(result, place);
+    return {std::move(state), node};
+  }
+  template <detail::part Part>
+  detail::part_range<std::string, json_dict, Part> range() const {
+    auto s = open();
+    return {std::move(s.first), s.second};
+  }
+};
+
+// A recursive dict by name. Its type is `dict<str, json>` to others: a typed dict of the same name is refused.
+class json_dict : public detail::owner,
+                  public json_object<json_dict, detail::root_place>,
+                  public detail::lockable<json_dict> {
+ public:
+  json_dict() noexcept = default; // closed
+  explicit json_dict(const std::string& name, const options& o = {}) : json_dict(open_or_create, name, o) {}
+  explicit json_dict(open_or_create_t, const std::string& name, const options& o = {})
+      : owner(open<detail::no_fill>(SHMD_OPEN_OR_CREATE, name, o, nullptr)) {}
+  explicit json_dict(create_only_t, const std::string& name, const options& o = {})
+      : owner(open<detail::no_fill>(SHMD_CREATE_ONLY, name, o, nullptr)) {}
+  explicit json_dict(open_only_t, const std::string& name, const options& o = {})
+      : owner(open<detail::no_fill>(SHMD_OPEN_ONLY, name, o, nullptr)) {}
+  // With a first object, stored by the creator before anybody can see the dict.
+  explicit json_dict(const std::string& name, const nlohmann::json& first, const options& o = {})
+      : owner(fill(SHMD_OPEN_OR_CREATE, name, first, o)) {}
+  explicit json_dict(create_only_t, const std::string& name, const nlohmann::json& first, const options& o = {})
+      : owner(fill(SHMD_CREATE_ONLY, name, first, o)) {}
+
+  json_dict(json_dict&&) noexcept = default;
+  json_dict& operator=(json_dict&&) noexcept = default;
+
+  detail::root_place place() const noexcept { return {d_, handle_.get()}; }
+  void rebind(shmd_node) noexcept {}
+
+ private:
+  template <class Fill>
+  static std::shared_ptr<detail::handle> open(int mode, const std::string& name, const options& o, Fill* fill) {
+    return detail::open(mode, name, o, detail::name_str, detail::type_name<json_dict>::value, fill);
+  }
+  static std::shared_ptr<detail::handle> fill(int mode, const std::string& name, const nlohmann::json& first,
+                                              const options& o) {
+    auto store = [&](shmd_dict* d) {
+      if (!first.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
+      detail::check_depth(first);
+      return detail::store_json_object(d, shmd_root(), first, detail::json_store::replace);
+    };
+    return open(mode, name, o, &store);
+  }
+};
+
+// An object inside a json_dict, by identity: copyable; once erased or replaced every use throws shm::removed.
+class json_ref : public json_object<json_ref, detail::node_place>, public detail::lockable<json_ref> {
+ public:
+  json_ref() noexcept = default; // closed
+  json_ref(std::shared_ptr<detail::handle> h, shmd_node node, std::string path)
+      : handle_(std::move(h)), node_(node), path_(std::move(path)) {}
+
+  const std::string& path() const noexcept { return path_; } // ["server"]
+  detail::node_place place() const noexcept {
+    return {handle_ ? handle_->get() : nullptr, handle_.get(), node_, &path_};
+  }
+  void rebind(shmd_node fresh) noexcept { node_ = fresh; }
+
+ private:
+  friend struct detail::access;
+  std::shared_ptr<detail::handle> handle_;
+  shmd_node node_{0, 0};
+  std::string path_;
+};
+
+template <class Place>
+json_ref json_proxy<Place>::ref() && {
+  shmd_node node{0, 0};
+  const int result = detail::write_at(place_, [&](shmd_node n) { return node = n, 0; });
+  if (result < 0) detail::throw_at(result, place_);
+  std::string path;
+  place_.describe(path);
+  return json_ref(place_.owner->shared_from_this(), node, std::move(path));
+}
+
+template <class Derived, class Place>
+json_ref json_object<Derived, Place>::at(std::string_view key) {
+  const detail::child_place<Place, std::string> child(where(), key);
+  shmd_node node;
+  const int result = child.find(&node);
+  if (result != 0) detail::throw_at(result, child);
+  std::string path;
+  child.describe(path);
+  return json_ref(child.owner->shared_from_this(), node, std::move(path));
+}
+
+// Conversions, each over one snapshot: string keys make an object, other keys an array of pairs.
+inline void to_json(nlohmann::json& out, const json_dict& d) { out = d.to_json(); }
+inline void to_json(nlohmann::json& out, const json_ref& d) { out = d.to_json(); }
+template <class K, class V>
+void to_json(nlohmann::json& out, const dict<K, V>& d) {
+  out = d.to_map();
+}
+template <class K, class V, bool ReadOnly>
+void to_json(nlohmann::json& out, const dict_ref<K, V, ReadOnly>& d) {
+  out = d.to_map();
+}
+template <class K, class V>
+void to_json(nlohmann::json& out, const snapshot<K, V>& s) {
+  out = s.to_map();
+}
+
+} // namespace shm

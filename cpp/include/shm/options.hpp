@@ -1,0 +1,102 @@
+// How to open a dict: what to create it with, whether to create it, and when its name goes away.
+//
+// options is a plain value; setters return it, so that calls chain: shm::options{}.max_size(n).unlink(shm::never).
+// Thread safety: as of any value.
+#pragma once
+
+#include <shmdict/shmdict.h>
+
+#include <chrono>
+#include <cstdint>
+
+#include "error.hpp"
+
+namespace shm {
+
+// First argument of a dict's constructor. Without one it is open_or_create.
+struct open_or_create_t {
+  explicit open_or_create_t() = default;
+};
+struct create_only_t {
+  explicit create_only_t() = default;
+};
+struct open_only_t {
+  explicit open_only_t() = default;
+};
+inline constexpr open_or_create_t open_or_create{};
+inline constexpr create_only_t create_only{}; // throws shm::already_exists
+inline constexpr open_only_t open_only{};     // throws shm::no_such_dict
+
+// When closing removes the name. Processes that are attached keep the nameless dict as long as they live.
+enum class unlink_policy : int {
+  last_closes = SHMD_UNLINK_LAST_CLOSES,       // the last attached process closes its last handle or exits
+  creator_closes = SHMD_UNLINK_CREATOR_CLOSES, // the creating process closes; a restarted creator makes a second dict
+  this_closes = SHMD_UNLINK_THIS_CLOSES,       // this handle closes; not stored in the dict
+  never = SHMD_UNLINK_NEVER
+};
+inline constexpr unlink_policy last_closes = unlink_policy::last_closes;
+inline constexpr unlink_policy creator_closes = unlink_policy::creator_closes;
+inline constexpr unlink_policy this_closes = unlink_policy::this_closes;
+inline constexpr unlink_policy never = unlink_policy::never;
+
+namespace detail {
+
+// Nanoseconds as the core wants them: never negative, too long is for ever.
+template <class Rep, class Period>
+constexpr std::int64_t timeout_ns(std::chrono::duration<Rep, Period> timeout) {
+  using wide = std::chrono::duration<long double, std::nano>;
+  const long double ns = std::chrono::duration_cast<wide>(timeout).count();
+  if (!(ns > 0)) return 0;
+  return ns >= 9.0e18L ? SHMD_FOREVER : static_cast<std::int64_t>(ns);
+}
+
+} // namespace detail
+
+class options {
+ public:
+  options() { shmd_options_init(&o_); }
+
+  // Of a new dict; who attaches takes what it has. Sizes in bytes, 0 = default.
+  options& max_size(std::uint64_t bytes) { return set(o_.max_size, bytes); } // reserved, sparse; default 64 GiB
+  options& segment_size(std::uint64_t bytes) { return set(o_.segment_size, bytes); }
+  options& buffer_size(std::uint64_t bytes) { return set(o_.buffer_size, bytes); }     // history kept for followers
+  options& max_pin_bytes(std::uint64_t bytes) { return set(o_.max_pin_bytes, bytes); } // a snapshot beyond is revoked
+  options& max_processes(std::uint32_t count) {
+    return set(o_.max_processes, count);
+  }                                                                              // attached at a time, default 256
+  options& permissions(std::uint32_t mode) { return set(o_.permissions, mode); } // as of files; default 0600
+  options& unlink(unlink_policy policy) { return set(o_.unlink, static_cast<int>(policy)); } // default last_closes
+
+  // Of this handle.
+  // How long writes wait for the lock before they throw shm::lock_timeout; default 10 s.
+  template <class Rep, class Period>
+  options& timeout(std::chrono::duration<Rep, Period> t) {
+    const std::int64_t ns = detail::timeout_ns(t);
+    return set(o_.timeout, static_cast<std::uint64_t>(ns == 0 ? 1 : ns));
+  }
+  options& read_only(bool on = true) { return flag(SHMD_READ_ONLY, on); } // needs read permission only; never waits
+  options& allow_other_owner(bool on = true) { return flag(SHMD_ALLOW_OTHER_OWNER, on); }
+
+  const shmd_options& native() const noexcept { return o_; } // for the C interface
+
+ private:
+  template <class T>
+  options& set(T& field, T value) {
+    field = value;
+    return *this;
+  }
+  options& flag(std::uint32_t bit, bool on) { return set(o_.flags, on ? o_.flags | bit : o_.flags & ~bit); }
+
+  shmd_options o_;
+};
+
+// Removes the name of a dict that need not be open. False if there is none. Who is attached keeps the nameless dict.
+// Errors: foreign_object (the object is not shmdict's and stays), invalid_name, permission_denied.
+inline bool unlink(const char* name) {
+  const int result = shmd_unlink(name);
+  if (result == SHMD_ERR_NO_SUCH_DICT) return false;
+  detail::check(result);
+  return true;
+}
+
+} // namespace shm

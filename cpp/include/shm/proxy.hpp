@@ -1,0 +1,279 @@
+// What d[key] is, if the dict's values are plain: a reference to one value in shared memory, for one expression.
+//
+// Every member is &&-qualified: `auto x = d["a"]; int m = x;` does not compile, so no proxy outlives the key and handle
+// that it refers to. Reading takes no lock. Each change is one atomic step across all processes; it starts from V{} if
+// the key is absent, returns the new value, and creates missing levels above it in the same commit.
+// Errors of reading: key_not_found. Of arithmetic: std::overflow_error, std::domain_error (division by zero, bad shift);
+// the value is kept. Of writing: lock_timeout, no_space, read_only, removed, is_a_dict, not_a_dict, ...
+#pragma once
+
+#include <iosfwd>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "detail/checked.hpp"
+#include "detail/place.hpp"
+
+namespace shm {
+
+namespace detail {
+
+struct proxy_tag {};
+template <class T>
+inline constexpr bool is_proxy = std::is_base_of_v<proxy_tag, T>;
+
+// Integers of different signs compare by value, and without warnings.
+template <class A, class B, class Compare>
+auto compare(const A& a, const B& b, Compare compare) {
+  if constexpr (both_integers<A, B>) {
+    if constexpr (std::is_signed_v<A> && !std::is_signed_v<B>) {
+      if (a < 0) return compare(-1, 0);
+    } else if constexpr (!std::is_signed_v<A> && std::is_signed_v<B>) {
+      if (b < 0) return compare(0, -1);
+    }
+    using C = std::common_type_t<A, B>;
+    return compare(static_cast<C>(a), static_cast<C>(b));
+  } else {
+    return compare(a, b);
+  }
+}
+
+} // namespace detail
+
+// Reading: what a const dict's operator[] returns.
+template <class Place, class K, class V>
+class value_view : detail::proxy_tag {
+ public:
+  using value_type = V;
+
+  value_view(const Place& place, detail::arg_t<K> key) : place_(place), key_(key) {}
+  value_view(const value_view&) = delete;
+  value_view& operator=(const value_view&) = delete;
+
+  operator V() && { return std::move(*this).value(); }
+  operator V() & = delete; // a proxy lives for one expression: name a value instead, V x = d["a"]
+  V value() && {
+    std::optional<V> out;
+    const int result = detail::get_at(place_, key_, out);
+    if (result != 0) detail::throw_at<K>(result, place_, key_);
+    return std::move(*out);
+  }
+  // nullopt, or the default, if it is absent.
+  std::optional<V> get() && {
+    std::optional<V> out;
+    const int result = detail::get_at(place_, key_, out);
+    if (result < 0) detail::throw_at<K>(result, place_, key_);
+    return out;
+  }
+  V get(V otherwise) && {
+    auto out = std::move(*this).get();
+    return out ? std::move(*out) : std::move(otherwise);
+  }
+  bool exists() && {
+    const int result =
+        detail::read_at(place_, [&](shmd_node n) { return shmd_contains(place_.d, n, key_.data(), key_.size()); });
+    if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at<K>(result, place_, key_);
+    return result != SHMD_NOT_FOUND;
+  }
+
+ protected:
+  Place place_;
+  detail::encoded_key<K> key_;
+};
+
+// Reading and writing.
+template <class Place, class K, class V>
+class value_proxy : public value_view<Place, K, V> {
+ public:
+  using value_view<Place, K, V>::value_view;
+
+  // d["a"] = d["b"] copies the value. Nothing is returned: a chain would have to read back.
+  void operator=(const V& v) && { store(v); }
+  void operator=(value_proxy&& other) && { store(std::move(other).value()); }
+  template <class P, class K2, class V2>
+  void operator=(value_view<P, K2, V2>&& other) && {
+    store(std::move(other).value());
+  }
+  template <class P, class K2, class V2>
+  void operator=(value_proxy<P, K2, V2>&& other) && {
+    store(std::move(other).value());
+  }
+  // Literals and string_views without a std::string.
+  template <class S,
+            class = std::enable_if_t<detail::is_string<V> && std::is_convertible_v<const S&, std::string_view> &&
+                                     !std::is_same_v<S, std::string>>>
+  void operator=(const S& s) && {
+    store(std::string_view(s));
+  }
+
+#define SHM_COMPOUND(op, function) \
+  template <class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
+  V operator op(const T& operand)&& { \
+    return apply<detail::function>(operand); \
+  } \
+  template <class P, class K2, class V2> \
+  V operator op(value_view<P, K2, V2>&& operand)&& { \
+    return apply<detail::function>(std::move(operand).value()); \
+  }
+  SHM_COMPOUND(+=, add)
+  SHM_COMPOUND(-=, subtract)
+  SHM_COMPOUND(*=, multiply)
+  SHM_COMPOUND(/=, divide)
+  SHM_COMPOUND(%=, modulo)
+  SHM_COMPOUND(&=, bit_and)
+  SHM_COMPOUND(|=, bit_or)
+  SHM_COMPOUND(^=, bit_xor)
+  SHM_COMPOUND(<<=, shift_left)
+  SHM_COMPOUND(>>=, shift_right)
+#undef SHM_COMPOUND
+  V operator++() && { return apply<detail::add>(1); }
+  V operator--() && { return apply<detail::subtract>(1); }
+  V operator++(int) && { // the value before
+    V before{};
+    step([&](V& v) { before = v, detail::add::apply(v, 1); });
+    return before;
+  }
+  V operator--(int) && {
+    V before{};
+    step([&](V& v) { before = v, detail::subtract::apply(v, 1); });
+    return before;
+  }
+
+  // change(V) or change(V&) or change(std::optional<V>): the new value; void changes in place; an empty optional erases.
+  // It runs under the lock, once: keep it short. It may use the dict. What it throws is thrown on, the value is kept.
+  // Returns the new value (an optional if `change` returns one).
+  template <class F>
+  auto update(F&& change) && {
+    if constexpr (std::is_invocable_v<F&, V&> || std::is_invocable_v<F&, V>) {
+      using R = decltype(call(change, std::declval<V&>()));
+      if constexpr (std::is_void_v<R> || std::is_convertible_v<R, V>) {
+        return step([&](V& v) {
+          if constexpr (std::is_void_v<R>)
+            call(change, v);
+          else
+            v = call(change, v);
+        });
+      } else {
+        return step_optional([&](std::optional<V>& v) {
+          if (!v) v.emplace();
+          v = call(change, *v);
+        });
+      }
+    } else {
+      static_assert(std::is_invocable_v<F&, std::optional<V>>,
+                    "shm: update() takes a function of V, V& or std::optional<V>");
+      return step_optional([&](std::optional<V>& v) { v = change(std::move(v)); });
+    }
+  }
+
+  // Stores `desired` if the value equals `expected`; else false, and `expected` becomes the present value.
+  // An absent key throws key_not_found, unless `expected` is an optional (nullopt: absent).
+  bool compare_exchange(V& expected, const V& desired) && {
+    std::optional<V> wanted(expected);
+    if (exchange(wanted, desired)) return true;
+    if (!wanted) detail::throw_at<K>(SHMD_NOT_FOUND, this->place_, this->key_);
+    expected = std::move(*wanted);
+    return false;
+  }
+  bool compare_exchange(const V& expected, const V& desired) && {
+    V copy(expected);
+    return std::move(*this).compare_exchange(copy, desired);
+  }
+  bool compare_exchange(std::optional<V>& expected, const V& desired) && { return exchange(expected, desired); }
+
+  // Whether there was something to erase.
+  bool erase() && {
+    const int result = detail::read_at(
+        this->place_, [&](shmd_node n) { return shmd_erase(this->place_.d, n, this->key_.data(), this->key_.size()); });
+    if (result < 0) detail::throw_at<K>(result, this->place_, this->key_);
+    return result == 0;
+  }
+
+ private:
+  template <class F, class A>
+  static decltype(auto) call(F& f, A& v) {
+    if constexpr (std::is_invocable_v<F&, A&>)
+      return f(v);
+    else
+      return f(A(v));
+  }
+
+  void store(detail::arg_t<V> v) {
+    const detail::encoded_value<V> bytes(v);
+    const int result = detail::write_at(this->place_, [&](shmd_node n) {
+      return shmd_put(this->place_.d, n, this->key_.data(), this->key_.size(), bytes.data(), bytes.size(), 0);
+    });
+    if (result < 0) detail::throw_at<K>(result, this->place_, this->key_);
+  }
+
+  template <class F>
+  V step(F&& f) {
+    V now{};
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+      if (!v) v.emplace();
+      f(*v);
+      now = *v;
+      return SHMD_OK;
+    });
+    return now;
+  }
+  template <class F>
+  std::optional<V> step_optional(F&& f) {
+    std::optional<V> now;
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+      f(v);
+      now = v;
+      return SHMD_OK;
+    });
+    return now;
+  }
+  template <class Op, class T>
+  V apply(const T& operand) {
+    static_assert(!std::is_same_v<V, bool>, "shm: no arithmetic on a bool value; assign to it, or use update()");
+    return step([&](V& v) { Op::apply(v, operand); });
+  }
+  bool exchange(std::optional<V>& expected, const V& desired) {
+    bool done = false;
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+      done = v == expected;
+      if (done)
+        v = desired;
+      else
+        expected = v;
+      return done ? SHMD_OK : SHMD_KEPT;
+    });
+    return done;
+  }
+};
+
+// Comparison reads the value: an absent key throws key_not_found.
+#define SHM_COMPARE(op) \
+  template <class P, class K, class V, class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
+  auto operator op(value_view<P, K, V>&& a, const T& b)->decltype(std::declval<V>() op b) { \
+    return detail::compare(std::move(a).value(), b, [](const auto& x, const auto& y) { return x op y; }); \
+  } \
+  template <class P, class K, class V, class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
+  auto operator op(const T& a, value_view<P, K, V>&& b)->decltype(a op std::declval<V>()) { \
+    return detail::compare(a, std::move(b).value(), [](const auto& x, const auto& y) { return x op y; }); \
+  } \
+  template <class P, class K, class V, class P2, class K2, class V2> \
+  auto operator op(value_view<P, K, V>&& a, value_view<P2, K2, V2>&& b) \
+      ->decltype(std::declval<V>() op std::declval<V2>()) { \
+    return detail::compare(std::move(a).value(), std::move(b).value(), \
+                           [](const auto& x, const auto& y) { return x op y; }); \
+  }
+SHM_COMPARE(==)
+SHM_COMPARE(!=)
+SHM_COMPARE(<)
+SHM_COMPARE(<=)
+SHM_COMPARE(>)
+SHM_COMPARE(>=)
+#undef SHM_COMPARE
+
+template <class C, class Traits, class P, class K, class V>
+std::basic_ostream<C, Traits>& operator<<(std::basic_ostream<C, Traits>& out, value_view<P, K, V>&& v) {
+  return out << std::move(v).value();
+}
+
+} // namespace shm

@@ -1,0 +1,13 @@
+// Everything of the facade that needs nothing but the core. shm/json.hpp and shm/fmt.hpp are included by who wants them.
+#pragma once
+
+#include "dict.hpp"
+#include "error.hpp"
+#include "guard.hpp"
+#include "local.hpp"
+#include "options.hpp"
+#include "proxy.hpp"
+#include "serializer.hpp"
+#include "serializers_std.hpp"
+#include "snapshot.hpp"
+#include "transaction.hpp"

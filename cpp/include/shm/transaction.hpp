@@ -1,0 +1,95 @@
+// shm::transaction<K, V>: several changes that become visible together, or not at all, even if the process is killed.
+//
+//   d.transact([](auto& tx) { tx["a"] = 1; tx.erase("b"); });           // commits at the end; a throw aborts
+//   shm::transaction tx{d, 500ms}; tx["a"] = 1; tx.commit();            // the same by hand; without commit() it aborts
+// It holds the dict's lock: other writers wait, readers go on and see the state before. Its own thread sees its changes,
+// also through the dict itself: d["a"] by the same thread is part of it. Snapshots taken inside end before it.
+// Lifetime: it must end in the thread that began it, before its dict is closed.
+// Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large at a write or at commit:
+// the whole is then forgotten.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "detail/writing.hpp"
+#include "guard.hpp"
+
+namespace shm {
+
+template <class K, class V>
+class transaction : public detail::dict_writer<transaction<K, V>, detail::node_place, K, V> {
+ public:
+  explicit transaction(dict<K, V>& d) : transaction(d, SHMD_DEFAULT_TIMEOUT, 0) {}
+  explicit transaction(dict_ref<K, V, false>& d) : transaction(d, SHMD_DEFAULT_TIMEOUT, 0) {}
+  // Waits at most so long for the lock.
+  template <class Rep, class Period>
+  transaction(dict<K, V>& d, std::chrono::duration<Rep, Period> timeout)
+      : transaction(d, detail::timeout_ns(timeout), 0) {}
+  template <class Rep, class Period>
+  transaction(dict_ref<K, V, false>& d, std::chrono::duration<Rep, Period> timeout)
+      : transaction(d, detail::timeout_ns(timeout), 0) {}
+
+  transaction(const transaction&) = delete;
+  transaction& operator=(const transaction&) = delete;
+  ~transaction() {
+    if (open_) static_cast<void>(shmd_abort(place_.owner->get()));
+  }
+
+  // Makes all changes visible. Nothing can be added after it.
+  void commit() {
+    if (!open_) throw error(errc::no_transaction, "the transaction has ended already");
+    open_ = false;
+    detail::check(shmd_commit(place_.owner->get()));
+  }
+  // Forgets all changes.
+  void abort() {
+    if (!open_) return;
+    open_ = false;
+    detail::check(shmd_abort(place_.owner->get()));
+  }
+  bool recovered() const noexcept { return recovered_; } // the lock's holder before died holding it
+
+  const detail::node_place& place() const noexcept { return place_; }
+  void rebind(shmd_node fresh) noexcept { place_.at = fresh; }
+
+ private:
+  template <class D>
+  transaction(D& d, std::int64_t timeout, int) : handle_(detail::access::of(d)) {
+    const auto at = d.place();
+    shmd_node node{0, 0};
+    static_cast<void>(at.find(&node));
+    at.describe(path_);
+    place_ = {at.d, at.owner, node, &path_};
+    const int result = detail::check(shmd_begin(at.d, timeout));
+    if (result == SHMD_TIMED_OUT) detail::throw_last(SHMD_ERR_LOCK_TIMEOUT);
+    recovered_ = result == SHMD_RECOVERED;
+    open_ = true;
+  }
+
+  std::shared_ptr<detail::handle> handle_;
+  std::string path_;
+  detail::node_place place_{};
+  bool recovered_ = false;
+  bool open_ = false;
+};
+
+namespace detail {
+
+// f(tx)'s result. D: a dict or dict_ref of K and V.
+template <class K, class V, class D, class F, class... Timeout>
+decltype(auto) transact(D& d, F& f, Timeout... timeout) {
+  transaction<K, V> tx(d, timeout...);
+  if constexpr (std::is_void_v<std::invoke_result_t<F&, transaction<K, V>&>>) {
+    f(tx);
+    tx.commit();
+  } else {
+    auto result = f(tx);
+    tx.commit();
+    return result;
+  }
+}
+
+} // namespace detail
+
+} // namespace shm

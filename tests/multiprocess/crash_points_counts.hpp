@@ -1,0 +1,56 @@
+// Stores to shared memory of each operation of crash_points_test.cpp. A change says that an operation writes more or
+// less than it did: look why, then put the number that the test prints here.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace crash_points {
+
+inline const std::map<std::string, std::uint64_t> counts = {
+    {"killed anywhere in the first put of all", 101},
+    {"killed anywhere in a put of a new key", 31},
+    {"killed anywhere in an overwrite", 19},
+    {"killed anywhere in an overwrite with a larger value", 25},
+    {"killed anywhere in a put larger than a segment, and in one that replaces it", 351},
+    {"killed anywhere in an erase", 30},
+    {"killed anywhere in the erase of the last key", 70},
+    {"killed anywhere in an addition", 58},
+    {"killed anywhere in a locked section", 57},
+    {"killed anywhere in a put, and only the dead one's slot is free", 187},
+    {"killed anywhere in the creation of a nested dict", 62},
+    {"killed anywhere in the creation of several levels and a value in one transaction", 167},
+    {"killed anywhere in the replacement of a nested dict", 274},
+    {"killed anywhere in the erase of a subtree", 246},
+    {"killed anywhere in a put over a subtree and in a dict over a value", 301},
+    {"killed anywhere in the clear of a nested dict", 274},
+    {"killed anywhere in the clear of the root", 569},
+    {"killed anywhere in the sweep of many subtrees", 1408},
+    {"killed anywhere in the reuse of a swept dict's id", 312},
+    {"killed anywhere in the growth of a small array", 336},
+    {"killed anywhere in the growth of an array that is full of tombstones", 227},
+    {"killed anywhere in the split of an array", 1153},
+    {"killed anywhere in the doubling of a directory", 1107},
+    {"killed anywhere in ten splits at once and a directory below a full one", 7930},
+    {"killed anywhere in the merge of two arrays", 236},
+    {"killed anywhere in the shrinking of an array", 251},
+    {"killed anywhere in a segment change", 76},
+    {"killed anywhere in the cleaning of a segment", 159},
+    {"killed anywhere in the end of a cleaning", 145},
+    {"killed anywhere in the freeing of a segment", 127},
+    {"killed anywhere in the return of a large value's memory", 342},
+    {"killed anywhere in compact", 155},
+    {"killed anywhere in the compaction of index segments", 329},
+    {"killed anywhere in a transaction over values and dicts", 361},
+    {"killed anywhere in a transaction that is as long as to grow its redo list's memory", 11600},
+    {"killed anywhere in writes while a snapshot is held", 231},
+    {"killed anywhere in the clear of the root while a snapshot is held", 243},
+    {"killed anywhere in the end of ghosts", 113},
+    {"killed anywhere in a creation", 553},
+    {"killed anywhere in attaching, writing and detaching", 144},
+    {"killed anywhere when the last one closes", 2},
+    {"killed anywhere in unlink", 1},
+};
+
+} // namespace crash_points
