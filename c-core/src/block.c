@@ -39,7 +39,7 @@ static void relink(shmd_tx* t, uint64_t id, uint32_t class_, uint64_t before, ui
 static int fresh_segment(shmd_tx* t, uint32_t class_, uint64_t* id) {
   struct shmd_engine* e = t->a->engine;
   uint64_t i;
-  int result = shmd_segment_allocate(t, 1, SHMD_SEG_INDEX, class_, false, id);
+  int result = shmd_segment_allocate(t, 1, SHMD_SEG_INDEX, class_, id);
   if (result < 0) return result;
   result = shmd_segment_memory(t, *id, e->block_first[class_]);
   if (result < 0) return shmd_tx_fail(t, result);

@@ -299,8 +299,8 @@ static void check_lists(checker* k) {
     id = shmd_load_acquire(&k->segments[id].next);
   if (count != shmd_load_acquire(&k->c->warm_count))
     finding(k, "%llu segments are warm, the count says %llu", (ull)count, (ull)shmd_load_acquire(&k->c->warm_count));
-  id = shmd_load_acquire(&k->c->reserve);
-  if (id != SHMD_NONE) (void)listed(k, id, SHMD_SEG_RESERVE, "the reserve");
+  for (id = shmd_load_acquire(&k->c->reserve); id != SHMD_NONE && listed(k, id, SHMD_SEG_RESERVE, "the reserve");)
+    id = shmd_load_acquire(&k->segments[id].next);
 }
 
 static void check_chain(checker* k) {

@@ -59,9 +59,11 @@ typedef struct shmd_attachment {
   /* only meaningful to the thread that holds the lock */
   uint64_t held;    /* the lock word as this thread took it */
   uint32_t depth;   /* nested explicit holds and calls */
+  uint32_t paused;  /* depth at which a callback of the user's runs: it cannot unlock below */
   uint32_t in_call; /* this thread is inside a writing call (a signal handler must not enter) */
 
   /* snapshot.c */
+  uint64_t forks; /* how often this attachment was inherited */
   pthread_mutex_t pin_mutex;
   struct shmd_pin* pins; /* pins of this process's threads */
 

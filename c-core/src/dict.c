@@ -237,17 +237,18 @@ static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, 
   if (exists(&c) && c.record.kind != SHMD_REC_PUT)
     return shmd_fail(SHMD_ERR_IS_A_DICT, "dict '%s': the key holds a nested dict, not a value", a->name);
   if (*answer == SHMD_END) { /* asked once: a retry for want of room uses the same answer */
-    const uint64_t commits = t->commit_count, staged = t->count;
-    shmd_call_pause(a); /* other calls of this thread are allowed meanwhile */
+    const uint64_t commits = t->commit_count, staged = t->stages;
+    const uint32_t floor = shmd_call_pause(a); /* other calls of this thread are allowed meanwhile */
     *answer = exists(&c) ? update(context, c.record.value, c.record.value_size, value, size)
                          : update(context, NULL, 0, value, size);
-    shmd_call_resume(a);
-    if (t->commit_count != commits || t->count != staged) {
+    shmd_call_resume(a, floor);
+    if (t->commit_count != commits || t->stages != staged) {
       result = locate(t, node, key, &id, &c);
       if (result < 0) return result;
     }
   }
-  if (*answer < 0 || *answer == SHMD_KEPT) return *answer;
+  if (*answer < 0) return SHMD_ERR_ABORTED;
+  if (*answer == SHMD_KEPT) return SHMD_KEPT;
   if (*answer == SHMD_NOT_FOUND) return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
   if (*size > SHMD_MAX_VALUE || *size > a->max_size / 2)
     return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", a->name, *size);
@@ -263,7 +264,7 @@ int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, sh
   do result = finish(a, update_once(a, node, key, update, context, &value, &size, &answer));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
   shmd_call_leave(a);
-  return result;
+  return answer < 0 && result == SHMD_ERR_ABORTED ? answer : result; /* the callback's own code, whatever it is */
 }
 
 /* ---- nested dicts ---- */

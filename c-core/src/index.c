@@ -409,7 +409,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
       entry_set* set = scratch(t);
       result = gather(t, array, set);
       if (result < 0) return result;
-      return rebuild(t, &c, set, SHMD_BLOCK_DEPTH(state), fitting_log2(set->count, SHMD_ARRAY_LOG2));
+      return rebuild(t, &c, set, SHMD_BLOCK_DEPTH(state), fitting_log2(set->count, log2 - 1));
     }
     if (live == 0 && c.levels == 1) {
       shmd_tx_publish(t, c.level[0].at, 0);

@@ -99,6 +99,7 @@ static void took(shmd_attachment* a, lock_thread* me, uint64_t word) {
   ++me->holds;
   a->held = word;
   a->depth = 1;
+  a->paused = 0;
   a->in_call = 1;
   if (word & SHMD_LOCK_EXPLICIT) shmd_store_release(&c->owner_since, shmd_os_now());
   /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
@@ -388,6 +389,8 @@ void shmd_call_leave(shmd_attachment* a) {
     /* SYNC quiesce: publishes that the write is over. */
     shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
   } else {
+    /* SYNC quiesce: publishes the end of a write that had called back, and so had become a section. */
+    if (SHMD_UNLIKELY(shmd_load_acquire(&c->inner) & 1)) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
     (void)unlock(a, me, 0);
   }
   /* A follower sets the flag, with a full barrier, before it looks at `published` for the last time; this load comes after
@@ -399,19 +402,31 @@ void shmd_call_leave(shmd_attachment* a) {
   --me->busy;
 }
 
-void shmd_call_pause(shmd_attachment* a) {
+uint32_t shmd_call_pause(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
+  const uint32_t floor = a->paused;
   a->in_call = 0;
-  /* SYNC quiesce: publishes that no write is under way. */
-  if (a->depth > 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
-  --self.busy;
+  a->paused = a->depth; /* the callback may unlock what it locks, not what holds the call */
+  if (a->held & SHMD_LOCK_EXPLICIT) {
+    /* SYNC quiesce: publishes that no write is under way. */
+    if (shmd_load_acquire(&c->inner) & 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+  } else {
+    /* a single write's hold becomes a section: whoever quiesces need not wait for the callback */
+    uint64_t word = shmd_load_acquire(&c->lock);
+    while (((word ^ a->held) & ~SHMD_LOCK_WAITERS) == 0 && !shmd_cas(&c->lock, &word, word | SHMD_LOCK_EXPLICIT)) {
+    }
+    a->held |= SHMD_LOCK_EXPLICIT;
+  }
+  self.busy = 0;
+  return floor;
 }
 
-void shmd_call_resume(shmd_attachment* a) {
+void shmd_call_resume(shmd_attachment* a, uint32_t floor) {
   shmd_control* c = shmd_control_of(a);
-  ++self.busy;
+  self.busy = 1;
+  a->paused = floor;
   /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
-  if (a->depth > 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+  shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
   a->in_call = 1;
 }
 
@@ -438,7 +453,7 @@ int shmd_lock_release(shmd_attachment* a) {
   lock_thread* me = &self;
   int result = 0;
   if (me->busy) return interrupted();
-  if (!mine(a, me))
+  if (!mine(a, me) || a->depth <= a->paused)
     return shmd_fail(SHMD_ERR_NOT_LOCKED, "dict '%s': the calling thread does not hold the lock; lock it first",
                      a->name);
   ++me->busy;

@@ -30,8 +30,8 @@ int shmd_call_enter(shmd_attachment* a);
 void shmd_call_leave(shmd_attachment* a);
 
 /* Around a callback of the user's within a call: the lock stays, but no write is under way, and the thread may call in. */
-void shmd_call_pause(shmd_attachment* a);
-void shmd_call_resume(shmd_attachment* a);
+uint32_t shmd_call_pause(shmd_attachment* a); /* what shmd_call_resume wants */
+void shmd_call_resume(shmd_attachment* a, uint32_t floor);
 
 /* Explicit lock. timeout as in shmd_lock(). 0, SHMD_RECOVERED, SHMD_TIMED_OUT, or the errors above. */
 int shmd_lock_acquire(shmd_attachment* a, int64_t timeout);

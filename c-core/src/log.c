@@ -20,7 +20,7 @@ static void open_head(shmd_tx* t, uint64_t id, uint64_t position, uint64_t limit
 
 int shmd_log_format(shmd_tx* t) {
   uint64_t id;
-  int result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, false, &id);
+  int result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, &id);
   if (result < 0) return result;
   result = shmd_segment_memory(t, id, 1);
   if (result < 0) return result;
@@ -36,6 +36,16 @@ void shmd_log_age(shmd_tx* t) {
   for (i = 0; i < 4 && head > keep; ++i) {
     const uint64_t tail = SHMD_GET_C(t, history_tail);
     if (tail == SHMD_GET_C(t, head_segment) || GET(tail, position) + GET(tail, used) > head - keep) return;
+    SHMD_SET_C(t, history_tail, GET(tail, next));
+    shmd_segment_retire(t, tail);
+  }
+}
+
+void shmd_log_forget(shmd_tx* t, bool all) {
+  int i;
+  for (i = 0; i < 4; ++i) {
+    const uint64_t tail = SHMD_GET_C(t, history_tail);
+    if (tail == SHMD_GET_C(t, head_segment) || (!all && GET(tail, live) != 0) || t->error != 0) return;
     SHMD_SET_C(t, history_tail, GET(tail, next));
     shmd_segment_retire(t, tail);
   }
@@ -58,7 +68,7 @@ static void close_head(shmd_tx* t, uint64_t position, uint64_t id) {
   SHMD_ADD_C(t, log_bytes, shmd_pages(used));
   trim_closed(t, old, used);
   if (shmd_reclaim_due(t)) shmd_work(t, SHMD_WORK_CLEAN);
-  if (SHMD_GET_C(t, reserve) == SHMD_NONE) shmd_work(t, SHMD_WORK_RESERVE);
+  if (shmd_segment_reserved(t) < SHMD_RESERVE_MAX) shmd_work(t, SHMD_WORK_RESERVE);
 }
 
 /* Makes room for `size` bytes at the head, in its segment or in a new one. */
@@ -66,18 +76,19 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   const uint64_t position = SHMD_GET_C(t, head), old = SHMD_GET_C(t, head_segment);
   const uint64_t used = position - GET(old, position), segment_size = t->a->segment_size;
   uint64_t id, limit;
-  int result;
+  int result = 0;
   if (used + size <= segment_size) { /* never in a run of several segments */
     result = shmd_segment_memory(t, old, used + size);
-    if (result < 0) return result;
+    if (result < 0 && (!reserve || result != SHMD_ERR_NO_SPACE)) return result;
+  }
+  if (used + size <= segment_size && result == 0) {
     limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, old, allocated)));
     SHMD_SET_C(t, head_limit, position - used + (limit < segment_size ? limit : segment_size));
     return 0;
   }
-  result = shmd_segment_allocate(t, 1, SHMD_SEG_LOG, 1, reserve, &id);
+  /* the last of the reserve only if the segment closed for it is dead: shmd_reclaim_urgent gets that one back at once */
+  result = shmd_segment_open(t, SHMD_SEG_LOG, size, !reserve ? SHMD_RESERVE_MAX : GET(old, live) != 0, &id);
   if (result < 0) return result;
-  result = shmd_segment_memory(t, id, size);
-  if (result < 0) return shmd_tx_fail(t, result);
   close_head(t, position, id);
   limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, id, allocated)));
   open_head(t, id, position, limit < segment_size ? limit : segment_size);
@@ -90,7 +101,7 @@ static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
   const uint64_t position = SHMD_GET_C(t, head), segment_size = t->a->segment_size;
   const uint64_t count = (size + segment_size - 1) >> t->a->segment_shift;
   uint64_t run, limit;
-  int result = shmd_segment_allocate(t, count, SHMD_SEG_LOG, (uint32_t)count, false, &run);
+  int result = shmd_segment_allocate(t, count, SHMD_SEG_LOG, (uint32_t)count, &run);
   if (result < 0) return result;
   result = shmd_segment_memory_run(t, run, size);
   if (result < 0) return shmd_tx_fail(t, result);
@@ -168,10 +179,8 @@ int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset) 
   int result;
   if (at == 0 || used + record->size > a->segment_size) {
     uint64_t fresh;
-    result = shmd_segment_allocate(t, 1, SHMD_SEG_COLD, 1, true, &fresh);
+    result = shmd_segment_open(t, SHMD_SEG_COLD, record->size, 0, &fresh);
     if (result < 0) return result;
-    result = shmd_segment_memory(t, fresh, record->size);
-    if (result < 0) return shmd_tx_fail(t, result);
     if (at != 0) {
       SET(id, used, used);
       SHMD_ADD_C(t, log_bytes, shmd_pages(used));

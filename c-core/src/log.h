@@ -35,5 +35,8 @@ void shmd_log_write(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_n
 int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
 /* Segments whose end is older than buffer_size leave history; at most a few per call. */
 void shmd_log_age(shmd_tx* t);
+/* When everything is full: history shorter than buffer_size, before a write fails for it. Followers behind it are told to
+ * begin anew. At most a few segments per call, and only dead ones unless `all`. */
+void shmd_log_forget(shmd_tx* t, bool all);
 
 #endif

@@ -50,9 +50,22 @@ static bool reusable(shmd_tx* t, uint64_t id) {
   return freed_at < shmd_reuse_floor(t) && freed_at + t->a->super->buffer_size < head;
 }
 
+/* Readers follow parents up to SHMD_MAX_NESTING levels. */
+static bool too_deep(shmd_tx* t, uint64_t parent) {
+  int depth;
+  for (depth = 0; SHMD_HIGH(parent) != 0 && depth < SHMD_MAX_NESTING; ++depth) {
+    if (SHMD_LOW(parent) >= t->a->super->node_capacity) return true;
+    parent = GET(SHMD_LOW(parent), parent);
+  }
+  return depth >= SHMD_MAX_NESTING - 1;
+}
+
 int shmd_node_new(shmd_tx* t, uint64_t parent, uint64_t self, shmd_node* node) {
   uint64_t id = SHMD_GET_C(t, node_free_head);
   uint32_t generation;
+  if (too_deep(t, parent))
+    return shmd_fail(SHMD_ERR_TOO_MANY_DICTS, "dict '%s': dicts nest at most %d levels deep", t->a->name,
+                     SHMD_MAX_NESTING - 1);
   if (id != SHMD_NONE && t->nodes_freed == 0 && reusable(t, id)) {
     const uint64_t next = GET(id, next);
     SHMD_SET_C(t, node_free_head, next);
@@ -108,6 +121,19 @@ void shmd_node_release(shmd_tx* t, uint32_t id) {
   SHMD_SET_C(t, node_free_tail, id);
   SHMD_ADD_C(t, node_count, -1);
   ++t->nodes_freed;
+}
+
+void shmd_node_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
+  const uint64_t first = a->super->nodes_offset, end = first + a->super->node_capacity * sizeof(shmd_node_entry);
+  uint64_t i;
+  for (i = 0; i < count; ++i) {
+    const uint64_t at = shmd_load_acquire(&list[i].where) & ~SHMD_REDO_PUBLISH,
+                   value = shmd_load_acquire(&list[i].value);
+    if (at < first || at >= end || (at - first) % sizeof(shmd_node_entry) != offsetof(shmd_node_entry, identity))
+      continue;
+    if (SHMD_LOW(value) == SHMD_NODE_LIVE && SHMD_LOW(shmd_load_acquire(shmd_word(a, at))) == SHMD_NODE_FREE)
+      shmd_store_release(shmd_word(a, at), SHMD_PAIR(SHMD_HIGH(value), SHMD_NODE_FREE)); /* nothing refers to it */
+  }
 }
 
 uint64_t shmd_node_word(shmd_tx* t, uint32_t id) { return SHMD_PAIR(SHMD_HIGH(GET(id, identity)), id); }

@@ -20,7 +20,8 @@ enum {
   SHMD_WORK_SETTLE = 4,
   SHMD_WORK_BLOCKS = 8,
   SHMD_WORK_RESERVE = 16,
-  SHMD_WORK_GHOSTS = 32
+  SHMD_WORK_GHOSTS = 32,
+  SHMD_WORK_HISTORY = 64 /* a step of shmd_reclaim_urgent only */
 };
 SHMD_INLINE void shmd_work(shmd_tx* t, uint64_t bit) {
   const uint64_t work = SHMD_GET_C(t, work);
@@ -36,6 +37,8 @@ void shmd_node_remove(shmd_tx* t, uint32_t id);
 void shmd_node_release(shmd_tx* t, uint32_t id);
 /* Follows a handle as this commit will leave the tree: 0 and the id; REMOVED, CORRUPT. */
 int shmd_node_resolve(shmd_tx* t, shmd_node node, uint32_t* id);
+/* After a commit that was aborted: no later dict gets the generation that its handles carry. */
+void shmd_node_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count);
 /* What children of `id` store as their parent. */
 uint64_t shmd_node_word(shmd_tx* t, uint32_t id);
 

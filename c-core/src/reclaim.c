@@ -70,10 +70,12 @@ static void look_at_pins(shmd_attachment* a, bool now) {
 
 /* ---- ghosts ---- */
 
-static int ghosts_step(shmd_tx* t) {
+/* Erasing appends at least 40 bytes, which may have left a ghost: a step for `appended` bytes purges more than that. */
+static int ghosts_step(shmd_tx* t, uint64_t appended) {
   shmd_attachment* a = t->a;
-  uint32_t n;
-  for (n = 0; n < 64; ++n) {
+  const uint64_t most = 64 + appended / 24;
+  uint64_t n;
+  for (n = 0; n < most; ++n) {
     const uint64_t ghost = SHMD_GET_C(t, ghost_head);
     shmd_record_view v;
     shmd_cursor c;
@@ -146,6 +148,8 @@ static int sweep_step(shmd_tx* t) {
     shmd_node_release(t, (uint32_t)id);
     return 1;
   }
+  /* A reader that passed the removal by must not believe the emptiness that the sweep leaves. */
+  if (prefix == 0) shmd_recycle(t);
   (void)shmd_index_find_block(t, (uint32_t)id, (uint32_t)prefix, UINT64_MAX, &c);
   array = c.level[c.levels - 1].ref;
   depth = c.level[c.levels - 1].depth;
@@ -202,9 +206,10 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets) {
   uint32_t b, looked;
   for (b = 0; b < buckets; ++b) {
     uint64_t id = shmd_tx_get(t, SHMD_CI(t, buckets, b));
-    for (looked = 0; looked < 4 && id != SHMD_NONE && t->error == 0; ++looked) {
+    const uint32_t most = b < SHMD_BUCKETS - 1 ? 4 : 64; /* the last list has those without a dead byte, too */
+    for (looked = 0; looked < most && id != SHMD_NONE && t->error == 0; ++looked) {
       if (SHMD_LOW(SEG(id, kind)) != SHMD_SEG_CLOSED) return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), false;
-      if (can_be_cleaned(t, id, oldest, young)) {
+      if (SEG(id, live) < SEG(id, used) && can_be_cleaned(t, id, oldest, young)) {
         shmd_segment_unlink(t, SHMD_CI(t, buckets, b), id);
         shmd_tx_set(t, SHMD_S(t, id, kind), SHMD_PAIR(1, SHMD_SEG_VICTIM));
         SHMD_SET_C(t, victim, id);
@@ -303,9 +308,10 @@ static int blocks_step(shmd_tx* t, uint32_t class_) {
     shmd_segment_unlink(t, SHMD_CI(t, block_lists[class_], list), id);
     SHMD_SET_C(t, compact_segment[class_], id);
   }
-  if (SEG(id, kind) != SHMD_PAIR(class_, SHMD_SEG_INDEX) ||
-      shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 0)) == id || shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 1)) == id)
-    return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), SHMD_ERR_CORRUPT; /* its blocks would move within it for ever */
+  if (SEG(id, kind) != SHMD_PAIR(class_, SHMD_SEG_INDEX) || shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 0)) == id ||
+      shmd_tx_get(t, SHMD_CI(t, block_lists[class_], 1)) == id)
+    return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)),
+           SHMD_ERR_CORRUPT; /* its blocks would move within it for ever */
   base = shmd_segment_offset(a, id);
   for (w = 0; w < (count + 63) / 64; ++w) {
     const uint64_t bits = shmd_tx_get(t, base + 8 * w);
@@ -336,7 +342,7 @@ static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint3
   int result = 0;
   switch (kind) {
     case SHMD_WORK_GHOSTS:
-      result = ghosts_step(t);
+      result = ghosts_step(t, budget);
       break;
     case SHMD_WORK_SWEEP:
       result = sweep_step(t);
@@ -349,6 +355,10 @@ static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint3
       break;
     case SHMD_WORK_SETTLE:
       result = shmd_segment_settle(t);
+      break;
+    case SHMD_WORK_HISTORY:
+      shmd_log_forget(t, argument != 0);
+      result = t->count != 0;
       break;
     case SHMD_WORK_RESERVE:
       shmd_segment_reserve(t);
@@ -383,7 +393,8 @@ static void review(shmd_attachment* a) {
   for (class_ = 0; class_ < SHMD_BLOCK_CLASSES; ++class_)
     if (SHMD_GET_C(t, compact_segment[class_]) != SHMD_NONE || shmd_reclaim_blocks_due(t, class_))
       work |= SHMD_WORK_BLOCKS;
-  if (SHMD_GET_C(t, reserve) == SHMD_NONE && SHMD_GET_C(t, log_bytes) >= 2 * a->segment_size) work |= SHMD_WORK_RESERVE;
+  if (shmd_segment_reserved(t) < SHMD_RESERVE_MAX && SHMD_GET_C(t, log_bytes) >= 2 * a->segment_size)
+    work |= SHMD_WORK_RESERVE;
   if (work != SHMD_GET_C(t, work)) {
     SHMD_SET_C(t, work, work);
     (void)shmd_tx_commit(t);
@@ -399,7 +410,7 @@ void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
   t->debt = 0;
   look_at_pins(a, false);
   if (work & SHMD_WORK_GHOSTS) {
-    (void)commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
+    (void)commit_step(a, SHMD_WORK_GHOSTS, appended, 0);
     shmd_reclaim_shrink(a);
   }
   /* Cleaning before sweeping: the records of a removed dict count as live until they are swept, and no faster than the
@@ -433,10 +444,13 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
   for (rounds = 0; rounds < 512; ++rounds) {
     int done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
     done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
-    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
+    done += commit_step(a, SHMD_WORK_HISTORY, 0, 0);
+    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS);
     done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+    if (!done) done = commit_step(a, SHMD_WORK_HISTORY, 0, 1);
     if (!done) break;
     ++useful;
+    (void)commit_step(a, SHMD_WORK_RESERVE, 0, 0); /* before those who only want to store get it */
     if (rounds >= 16 && shmd_load_acquire(&shmd_control_of(a)->warm_count) != 0) break;
   }
   return useful != 0;

@@ -41,13 +41,14 @@ static void map_insert(shmd_tx* t, uint64_t index) {
 static bool map_grow(shmd_tx* t) {
   uint64_t i, size = 256;
   while (size < t->count * 4) size *= 2;
-  if (size > t->map_size) {
+  if (size > t->map_memory) {
     uint32_t* map = (uint32_t*)malloc((size_t)size * sizeof(uint32_t));
     if (map == NULL) return false;
     free(t->map);
     t->map = map;
-    t->map_size = size;
+    t->map_memory = size;
   }
+  t->map_size = size;
   memset(t->map, 0, (size_t)t->map_size * sizeof(uint32_t));
   for (i = 0; i < t->count; ++i) map_insert(t, i);
   t->mapped = true;
@@ -94,6 +95,7 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
     (void)shmd_tx_astray(t, offset);
     return;
   }
+  ++t->stages;
   found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
   if (found != 0) {
     shmd_store_release(&t->list[found - 1].value, value);
@@ -146,7 +148,7 @@ static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t
   return good;
 }
 
-static void reset(shmd_tx* t) {
+void shmd_tx_reset(shmd_tx* t) {
   t->count = 0;
   t->error = 0;
   t->user = false;
@@ -160,9 +162,12 @@ static void reset(shmd_tx* t) {
 
 /* Forgets the commit in preparation, and gives back what it allocated. */
 static void forget(shmd_tx* t) {
-  if (SHMD_UNLIKELY(t->count != 0)) shmd_segment_forget(t->a, t->list, t->count);
+  if (SHMD_UNLIKELY(t->count != 0)) {
+    shmd_segment_forget(t->a, t->list, t->count);
+    shmd_node_forget(t->a, t->list, t->count);
+  }
   list_trim(t->a);
-  reset(t);
+  shmd_tx_reset(t);
 }
 
 void shmd_tx_abort(shmd_tx* t) { forget(t); }
@@ -189,13 +194,13 @@ int shmd_tx_commit(shmd_tx* t) {
     return error;
   }
   if (t->count == 0) {
-    reset(t);
+    shmd_tx_reset(t);
     return 0;
   }
   /* SYNC redo: publishes the list; recovery observes its length under the lock it takes over. */
   shmd_store_release(&c->redo_length, t->count);
   if (!apply_pass(a, t->list, t->count, 0) || !apply_pass(a, t->list, t->count, SHMD_REDO_PUBLISH)) {
-    reset(t);
+    shmd_tx_reset(t);
     return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: its redo list was overwritten; unlink it", a->name);
   }
   shmd_store_release(&c->redo_length, 0);
@@ -204,7 +209,7 @@ int shmd_tx_commit(shmd_tx* t) {
   shmd_store_release(&c->commits, shmd_load_acquire(&c->commits) + 1);
   ++t->commit_count;
   trim = t->trim;
-  reset(t);
+  shmd_tx_reset(t);
   list_trim(a);
   if (SHMD_UNLIKELY(trim != SHMD_NONE)) {
     const uint64_t used = a->super->segments_offset + trim * sizeof(shmd_segment) + offsetof(shmd_segment, used);
@@ -222,7 +227,7 @@ int shmd_engine_recover(shmd_attachment* a) {
   /* SYNC redo: observes a committed list of the dead owner. */
   const uint64_t length = shmd_load_acquire(&c->redo_length);
   const uint64_t inner = shmd_load_acquire(&c->inner);
-  reset(t);
+  shmd_tx_reset(t);
   shmd_local_store(&a->reader.writer, 0);
   if (length > a->super->redo_capacity)
     return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list of impossible length; unlink it", a->name);
@@ -252,7 +257,7 @@ int shmd_engine_attach(shmd_attachment* a) {
   e->tx.a = a;
   e->tx.list = (shmd_redo_entry*)(void*)shmd_at(a, a->super->redo_offset);
   e->tx.capacity = a->super->redo_capacity;
-  reset(&e->tx);
+  shmd_tx_reset(&e->tx);
   shmd_block_geometry(a->segment_size, e->block_count, e->block_first);
   a->engine = e;
   return 0;

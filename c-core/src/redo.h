@@ -46,18 +46,21 @@ typedef struct shmd_tx {
   shmd_redo_entry* list; /* in shared memory */
   uint64_t capacity;     /* entries */
   uint64_t count;
-  int error;               /* sticky: the commit will fail with it */
-  bool user;               /* opened by shmd_begin: calls join it */
+  int error; /* sticky: the commit will fail with it */
+  bool user; /* opened by shmd_begin: calls join it */
+  uint64_t begun_debt;
   uint64_t begun_at;       /* of a user transaction: published then. It stages as if a snapshot was held there */
   bool appended;           /* a record of this commit exists already */
   uint32_t segments_freed; /* pushed to the freed queue by this commit: not to be taken from it yet */
   uint32_t nodes_freed;
   uint64_t trim;         /* log segment closed by this commit: its unused tail goes back after it */
   uint64_t debt;         /* bytes appended since the last reclaim step of this process */
+  uint64_t stages;       /* words staged so far, ever: tells whether a callback staged something */
   uint64_t commit_count; /* of this process: tells an update callback's caller that something was written inside */
   /* where staged words are found again once there are many: open addressing, 0 = free, else index + 1 */
   uint32_t* map;
-  uint64_t map_size;
+  uint64_t map_size; /* in use: a power of two of the memory there is */
+  uint64_t map_memory;
   bool mapped;
   /* index blocks to free at commit: no commit reuses what it frees itself */
   shmd_block_ref* freed;
@@ -107,6 +110,7 @@ bool shmd_tx_grow(void** list, uint32_t count, uint32_t* capacity, size_t item);
 /* 0, or the sticky error (then everything was forgotten). */
 int shmd_tx_commit(shmd_tx* t);
 void shmd_tx_abort(shmd_tx* t);
+void shmd_tx_reset(shmd_tx* t); /* forgets local state only */
 
 /* Offsets of words, for staging. */
 #define SHMD_C(t, field) ((t)->a->super->control_offset + offsetof(shmd_control, field))

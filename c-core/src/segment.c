@@ -205,8 +205,11 @@ int shmd_segment_settle(shmd_tx* t) {
   if (allocated != 0) {
     const uint64_t from = allocated > SHMD_CHUNK ? (allocated - 1) & ~(uint64_t)(SHMD_CHUNK - 1) : 0;
     shmd_recycle(t); /* punching overwrites with zeros */
-    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from, shmd_pages(allocated - from)) < 0) return 0;
     shmd_store_release(shmd_word(a, SHMD_S(t, id, allocated)), from);
+    /* in the end all of it: what a killed process gave it and `allocated` does not know of goes, too */
+    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from,
+                          from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift) < 0)
+      return 0;
     if (from != 0) return 1;
   }
   freed_pop(t, id);
@@ -239,36 +242,73 @@ static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
   return true;
 }
 
-int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, bool reserve, uint64_t* id) {
+uint32_t shmd_segment_reserved(shmd_tx* t) {
+  uint64_t id = SHMD_GET_C(t, reserve);
+  uint32_t n = 0;
+  for (; id != SHMD_NONE && n < SHMD_RESERVE_MAX; ++n) id = GET(id, next);
+  return n;
+}
+
+static bool reserve_take(shmd_tx* t, uint32_t keep, uint64_t* id) {
+  if (shmd_segment_reserved(t) <= keep) return false;
+  *id = SHMD_GET_C(t, reserve);
+  SHMD_SET_C(t, reserve, GET(*id, next));
+  shmd_recycle(t);
+  return true;
+}
+
+static void take_into_use(shmd_tx* t, uint64_t id, uint32_t kind, uint32_t high) {
+  SET(id, kind, SHMD_PAIR(high, kind));
+  SET(id, live, 0);
+  SET(id, used, 0);
+  SET(id, pinned, 0);
+  SET(id, next, SHMD_NONE);
+  SET(id, links, SHMD_PAIR(SHMD_NONE, SHMD_NONE));
+}
+
+int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, uint64_t* id) {
   bool found, used = false;
   uint64_t i;
   if (count == 1) {
     found = used = warm_take(t, id) || freed_take(t, 1, id);
     if (!found) found = extent_take(t, 1, id) || frontier_take(t, 1, id);
-    if (!found && reserve) {
-      *id = SHMD_GET_C(t, reserve);
-      found = used = *id != SHMD_NONE;
-      if (found) SHMD_SET_C(t, reserve, SHMD_NONE);
-    }
   } else {
     found = used = freed_take(t, count, id);
     if (!found) found = extent_take(t, count, id) || frontier_take(t, count, id);
   }
   if (t->error != 0) return t->error;
+  if (found && (*id >= t->a->super->segment_count || count > t->a->super->segment_count - *id))
+    return (void)shmd_tx_astray(t, SHMD_S(t, *id, kind)), SHMD_ERR_CORRUPT;
   if (!found)
     return shmd_fail(SHMD_ERR_NO_SPACE,
                      "dict '%s' is full: all of max_size (%llu bytes) is in use or held by pins; erase keys, close "
                      "snapshots, or make it larger",
                      t->a->name, (unsigned long long)t->a->max_size);
   if (used) shmd_recycle(t);
-  SET(*id, kind, SHMD_PAIR(high, kind));
-  SET(*id, live, 0);
-  SET(*id, used, 0);
-  SET(*id, pinned, 0);
-  SET(*id, next, SHMD_NONE);
-  SET(*id, links, SHMD_PAIR(SHMD_NONE, SHMD_NONE));
+  take_into_use(t, *id, kind, high);
   for (i = 1; i < count; ++i) SET(*id + i, kind, SHMD_SEG_BODY);
   return 0;
+}
+
+int shmd_segment_open(shmd_tx* t, uint32_t kind, uint64_t bytes, uint32_t keep, uint64_t* id) {
+  uint64_t without = SHMD_NONE;
+  int result = shmd_segment_allocate(t, 1, kind, 1, id);
+  if (result == 0) {
+    result = shmd_segment_memory(t, *id, bytes);
+    if (result == 0) return 0;
+    without = *id;
+  }
+  if (result != SHMD_ERR_NO_SPACE || !reserve_take(t, keep, id))
+    return without != SHMD_NONE ? shmd_tx_fail(t, result) : result;
+  if (without != SHMD_NONE) { /* a place, but no memory for it: back to where it came from */
+    if (shmd_load_acquire(shmd_word(t->a, SHMD_S(t, without, allocated))) == 0)
+      extent_add(t, without, 1);
+    else
+      shmd_segment_free(t, without);
+  }
+  take_into_use(t, *id, kind, 1);
+  shmd_work(t, SHMD_WORK_RESERVE);
+  return t->error;
 }
 
 static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
@@ -283,12 +323,10 @@ static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
     uint64_t next = (have + SHMD_CHUNK) & ~(uint64_t)(SHMD_CHUNK - 1);
     int result;
     if (next > limit) next = limit;
-    shmd_store_release(allocated, next);
     result = shmd_object_allocate(a, shmd_segment_offset(a, id) + have, next - have);
-    if (result < 0) {
-      shmd_store_release(allocated, have);
-      return result;
-    }
+    if (result < 0) return result;
+    SHMD_CRASH_POINT(); /* `allocated` never claims memory that is not there; what it does not know of is given back later */
+    shmd_store_release(allocated, next);
     have = next;
   }
   return 0;
@@ -301,8 +339,18 @@ void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used) {
   shmd_segment* s = (shmd_segment*)(void*)shmd_at(a, a->super->segments_offset) + id;
   const uint64_t keep = shmd_pages(used), have = shmd_load_acquire(&s->allocated);
   if (have <= keep) return;
-  if (shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep) == 0)
-    shmd_store_release(&s->allocated, keep);
+  shmd_store_release(&s->allocated, keep);
+  (void)shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep);
+}
+
+/* Gives all memory of a free segment (or run that nobody got) back, a chunk more than is known of included. */
+static void give_back(shmd_attachment* a, uint64_t id) {
+  shmd_segment* s = (shmd_segment*)(void*)shmd_at(a, a->super->segments_offset) + id;
+  const uint64_t have = shmd_load_acquire(&s->allocated), size = a->segment_size;
+  const uint64_t whole = have == 0 ? size : (have + size - 1) & ~(size - 1);
+  if (have > a->max_size) return;
+  shmd_store_release(&s->allocated, 0);
+  (void)shmd_object_punch(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole);
 }
 
 void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
@@ -316,8 +364,7 @@ void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64
     if (at < first || at >= end || (at - first) % sizeof(shmd_segment) != offsetof(shmd_segment, kind)) continue;
     id = (at - first) / sizeof(shmd_segment);
     kind = shmd_segment_kind_of(shmd_load_acquire(shmd_word(a, at)));
-    if (id >= frontier || kind == SHMD_SEG_VIRGIN || kind == SHMD_SEG_EXTENT || kind == SHMD_SEG_BODY)
-      shmd_segment_trim(a, id, 0);
+    if (id >= frontier || kind == SHMD_SEG_VIRGIN || kind == SHMD_SEG_EXTENT) give_back(a, id);
   }
 }
 
@@ -344,19 +391,21 @@ void shmd_segment_return_memory(shmd_attachment* a) {
           continue;
       }
     }
-    for (n = 0; n < length && id + n < a->super->segment_count; ++n) shmd_segment_trim(a, id + n, 0);
+    for (n = 0; n < length && id + n < a->super->segment_count; ++n)
+      if (shmd_load_acquire(&table[id + n].allocated) != 0) give_back(a, id + n);
     id += length > 0 ? length - 1 : 0;
   }
 }
 
 void shmd_segment_reserve(shmd_tx* t) {
   uint64_t id;
-  if (SHMD_GET_C(t, reserve) != SHMD_NONE) return;
-  if (shmd_segment_allocate(t, 1, SHMD_SEG_RESERVE, 1, false, &id) < 0) return;
+  if (shmd_segment_reserved(t) >= SHMD_RESERVE_MAX) return;
+  if (shmd_segment_allocate(t, 1, SHMD_SEG_RESERVE, 1, &id) < 0) return;
   if (shmd_segment_memory(t, id, t->a->segment_size) < 0) {
     (void)shmd_tx_fail(t, SHMD_ERR_NO_SPACE);
     return;
   }
+  SET(id, next, SHMD_GET_C(t, reserve));
   SHMD_SET_C(t, reserve, id);
 }
 

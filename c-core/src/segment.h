@@ -20,6 +20,9 @@
 #include "redo.h"
 
 #define SHMD_WARM_MAX 2u
+/* Segments with memory that are kept for erasing and cleaning when everything is full: one for the records of erases, the
+ * last one for the cleaner, without which an erase could not go on when the first is full. */
+#define SHMD_RESERVE_MAX 2u
 
 SHMD_INLINE uint64_t shmd_segment_offset(const shmd_attachment* a, uint64_t id) {
   return a->super->data_offset + (id << a->segment_shift);
@@ -30,8 +33,11 @@ SHMD_INLINE uint64_t shmd_segment_of(const shmd_attachment* a, uint64_t offset) 
 SHMD_INLINE uint32_t shmd_segment_kind_of(uint64_t kind) { return SHMD_LOW(kind); }
 
 /* Takes `count` consecutive segments out of the pool and makes them `kind`; bodies of a run become SHMD_SEG_BODY.
- * NO_SPACE. `reserve`: the emergency segment may be used. Bumps the recycle counter if they were in use before. */
-int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, bool reserve, uint64_t* id);
+ * NO_SPACE. Bumps the recycle counter if they were in use before. */
+int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, uint64_t* id);
+/* One segment with memory for its first `bytes`. If there is none, neither in max_size nor in the file system, one of the
+ * reserve, of which `keep` must stay. NO_SPACE. */
+int shmd_segment_open(shmd_tx* t, uint32_t kind, uint64_t bytes, uint32_t keep, uint64_t* id);
 /* Gives memory to the first `bytes` of a segment, in whole chunks. NO_SPACE. */
 int shmd_segment_memory(shmd_tx* t, uint64_t id, uint64_t bytes);
 /* The same for a run: chunks, but not beyond its last page. */
@@ -52,8 +58,9 @@ void shmd_segment_link(shmd_tx* t, uint64_t list, uint64_t id);
 /* One bounded step for the freed queue: its first segment becomes warm, is punched by a chunk, or joins an extent.
  * 1 something was done, 0 nothing to do now. */
 int shmd_segment_settle(shmd_tx* t);
-/* Refills the emergency segment. */
+/* Adds a segment to the reserve, if it is short of one. */
 void shmd_segment_reserve(shmd_tx* t);
+uint32_t shmd_segment_reserved(shmd_tx* t); /* how many there are */
 /* Gives the memory of a closed segment beyond `used` back. REQUIRES: no commit that may fail still writes there. */
 void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used);
 /* After a commit that was aborted or cut off: gives back what segments got that it meant to use, and that are unused

@@ -9,8 +9,6 @@
 #include "redo.h"
 #include "transaction.h"
 
-#define MAX_VERSIONS (UINT64_C(1) << 24) /* a chain of versions must end: positions fall along it */
-
 /* ---- pins ---- */
 
 static void store_pin(shmd_attachment* a) {
@@ -71,9 +69,10 @@ void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin) {
 
 void shmd_engine_after_fork(shmd_attachment* a) {
   shmd_tx* t = shmd_tx_of(a);
-  shmd_tx_abort(t);
+  shmd_tx_reset(t); /* local state only: what is staged in shared memory is the parent's */
   t->shrink_count = 0;
   t->debt = 0;
+  ++a->forks;
   shmd_local_store(&a->reader.writer, 0);
   /* the parent's snapshots are not the child's: they are revoked here, and pinned by the parent still */
   a->pins = NULL;
@@ -89,6 +88,10 @@ uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset) {
 
 int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
+  if (s->forks != s->a->forks)
+    return shmd_fail(SHMD_ERR_SNAPSHOT_TOO_OLD,
+                     "dict '%s': the snapshot was taken by the parent process, which alone holds it; take one here",
+                     s->a->name);
   if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
   if (s->kind == SHMD_SNAP_OPTIMISTIC) {
     /* SYNC published: observes a commit under way, too: its first pass moves head before its second stores what readers
@@ -146,12 +149,16 @@ int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_
 }
 
 int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v) {
-  uint64_t steps;
   if (s->kind == SHMD_SNAP_PINNED) {
+    const uint64_t most =
+        s->a->max_size / sizeof(shmd_record); /* positions fall along the chain, and it has no more records */
+    const shmd_record_view newest = *v;
+    uint64_t steps;
     for (steps = 0; v->position >= s->position; ++steps) {
       const uint64_t newer = v->position;
       if (v->previous == 0) return 0;
-      if (!shmd_record_read(&s->a->reader, v->previous, v) || v->position >= newer || steps > MAX_VERSIONS)
+      if (!shmd_record_read(&s->a->reader, v->previous, v) || v->position >= newer || steps > most ||
+          v->hash != newest.hash || v->node != newest.node || v->key_size != newest.key_size)
         return SHMD_ERR_CORRUPT;
     }
   }
@@ -205,6 +212,7 @@ int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
   if (s == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a snapshot", a->name);
   s->a = a;
   s->dict = d;
+  s->forks = a->forks;
   if (a->read_only) {
     s->kind = SHMD_SNAP_OPTIMISTIC;
     s->position = shmd_load_acquire(&shmd_control_of(a)->published);
@@ -309,6 +317,7 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   }
   s.a = a;
   s.dict = d;
+  s.forks = a->forks;
   s.kind = SHMD_SNAP_PINNED;
   s.position = pin->position & ~UINT64_C(7);
   s.pin.position = pin->position; /* but for `next`, which other threads change */

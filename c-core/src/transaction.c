@@ -17,6 +17,7 @@ int shmd_transaction_begin(shmd_attachment* a, int64_t timeout) {
   result = shmd_lock_acquire(a, timeout);
   if (result < 0 || result == SHMD_TIMED_OUT) return result;
   t->user = true;
+  t->begun_debt = t->debt;
   t->begun_at = shmd_load_acquire(&shmd_control_of(a)->published);
   shmd_local_store(&a->reader.writer, shmd_os_thread());
   return result;
@@ -35,12 +36,14 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
   shmd_tx* t = shmd_tx_of(a);
   uint64_t before;
   int result, released;
+  bool full;
   bool removed;
   if (!shmd_transaction_mine(a)) return not_open(a);
   result = shmd_call_enter(a);
   if (result < 0) return result;
   shmd_local_store(&a->reader.writer, 0);
   before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
+  full = t->error == SHMD_ERR_NO_SPACE;
   if (commit) {
     result = shmd_tx_commit(t);
   } else {
@@ -48,10 +51,21 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
     result = 0;
   }
   t->user = false;
-  if (result >= 0 && commit)
+  if (result >= 0 && commit) {
     shmd_dict_after(a);
-  else
+  } else {
     t->shrink_count = 0;
+    t->debt = t->begun_debt;
+    if (full) { /* a transaction cannot be tried again from here, but the caller's next one shall find room */
+      (void)shmd_reclaim_urgent(a);
+      (void)shmd_fail(
+          SHMD_ERR_NO_SPACE,
+          "dict '%s': no room for this transaction, nothing changed; try it again, or erase keys, close snapshots, "
+          "or make the dict larger",
+          a->name);
+      shmd_reclaim_blame(a);
+    }
+  }
   removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
   shmd_call_leave(a);
   released = shmd_lock_release(a);

@@ -128,7 +128,7 @@ typedef struct shmd_control {
   uint64_t freed_count;
   uint64_t warm_head; /* free single segments that keep their memory */
   uint64_t warm_count;
-  uint64_t reserve;     /* an allocated segment kept for erase and cleaning, SHMD_NONE */
+  uint64_t reserve;     /* first of the segments with memory kept for erasing and cleaning, SHMD_NONE */
   uint64_t block_stamp; /* recycle counter when an index block was last freed */
   uint64_t node_frontier;
   uint64_t node_free_head; /* queue of swept nodes */
@@ -206,7 +206,7 @@ typedef struct shmd_segment {
   uint64_t links;     /* {previous:32 | next:32} in a bucket, extent or block list */
   uint64_t next;      /* in log order, or in the freed queue, or the warm list */
   uint64_t pinned;    /* position of the last death in it while a pin was held, 0 = none */
-  uint64_t allocated; /* bytes that may have memory; stored before allocating, after punching (not by redo) */
+  uint64_t allocated; /* bytes that have memory; stored after giving it, before taking it (not by redo) */
 } shmd_segment;
 enum shmd_segment_kind {
   SHMD_SEG_VIRGIN = 0, /* beyond the frontier */

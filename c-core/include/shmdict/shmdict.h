@@ -212,8 +212,9 @@ SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t ke
 /*
  * Read, modify, write as one step under the lock. `update` gets the present value (old == NULL: absent) and answers:
  *   SHMD_OK store (*value, *value_size);  SHMD_KEPT leave it;  SHMD_NOT_FOUND erase it;  negative: give up, returned as is.
- * `old` points into shared memory and is valid only during the call; *value must stay valid until shmd_update returns.
- * Other calls on the handle are allowed inside. Returns 0, SHMD_KEPT, SHMD_NOT_FOUND (erase of an absent key), or an error.
+ * `old` points into shared memory and is valid until the callback returns or makes its first write; *value must stay valid
+ * until shmd_update returns. Other calls on the handle are allowed inside. A negative answer of the callback is returned as
+ * it is. Returns 0, SHMD_KEPT, SHMD_NOT_FOUND (erase of an absent key), or an error.
  */
 typedef int (*shmd_update_fn)(void* context, const void* old, size_t old_size, const void** value, size_t* value_size);
 SHMD_API int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update,
@@ -266,8 +267,9 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 
 /* A transaction: takes the lock; changes of the calling thread stay private until commit makes them visible all at once
  * (to snapshots and followers; single reads may see keys of one commit one after the other) or abort forgets them.
- * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for
- * TRANSACTION_TOO_LARGE and NO_SPACE, after which commit fails with the same error and nothing changed. */
+ * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
+ * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
+ * commit fails with the same error and nothing changed. */
 SHMD_API int shmd_begin(shmd_dict* d, int64_t timeout);
 SHMD_API int shmd_commit(shmd_dict* d);
 SHMD_API int shmd_abort(shmd_dict* d);
