@@ -2,7 +2,7 @@
 # Sourced by tests/run, examples/run and .ci/run: what they install, and how a build directory comes about.
 
 compiler_packages=(cmake g++ ninja-build)
-library_packages=(libfmt-dev libxxhash-dev nlohmann-json3-dev)
+library_packages=(libcli11-dev libfmt-dev libxxhash-dev nlohmann-json3-dev)
 
 # need PACKAGE...: installs what is missing with apt-get and says so. Nothing missing: one local query, no network.
 need() {

@@ -275,10 +275,10 @@ static void check_lists(checker* k) {
         break;
       }
       for (n = 1; n < length; ++n)
-        if (k->listed[id + n]++ != 0) finding(k, "segment %llu is in an extent and in a list", (ull)(id + n));
+        if (k->listed[id + n]++ != 0) finding(k, "segment %llu is in an extent and in a list", (ull)id + n);
     }
   }
-  for (i = 0; i < SHMD_BLOCK_CLASSES * 2; ++i)
+  for (i = 0; i < UINT64_C(2) * SHMD_BLOCK_CLASSES; ++i)
     for (id = shmd_load_acquire(&k->c->block_lists[i / 2][i % 2]);
          id != SHMD_NONE && listed(k, id, SHMD_SEG_INDEX, "a block list");
          id = SHMD_LOW(shmd_load_acquire(&k->segments[id].links)))

@@ -257,7 +257,8 @@ static int grow(shmd_tx* t, shmd_cursor* c) {
   result = gather(t, array, set);
   if (result < 0) return result;
   log2 = SHMD_REF_LOG2(array);
-  if (set->count * 2 <= log2_words(array)) return rebuild(t, c, set, depth, log2); /* only tombstones were in the way */
+  if ((uint64_t)set->count * 2 <= log2_words(array))
+    return rebuild(t, c, set, depth, log2); /* only tombstones were in the way */
   if (log2 < SHMD_ARRAY_LOG2) return rebuild(t, c, set, depth, log2 + 1);
   if (depth < SHMD_MAX_DEPTH) return split(t, c, set, depth);
   if (log2 < SHMD_ARRAY_OVERFLOW_LOG2) return rebuild(t, c, set, depth, log2 + 1);
@@ -377,7 +378,7 @@ bool shmd_index_remove(shmd_tx* t, shmd_cursor* c) {
   shmd_tx_set(t, descriptor + 8,
               SHMD_BLOCK_STATE(live, SHMD_BLOCK_USED(state) - emptied, SHMD_BLOCK_DEPTH(state), SHMD_BLOCK_LOG2(state),
                                SHMD_BLOCK_KIND(state)));
-  return live * 8 <= slots;
+  return (uint64_t)live * 8 <= slots;
 }
 
 int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
@@ -398,7 +399,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
     state = shmd_tx_get(t, descriptor + 8);
     live = SHMD_BLOCK_LIVE(state);
     if (!shmd_index_depth_fits(&c, SHMD_BLOCK_DEPTH(state))) return corrupt(t, descriptor);
-    if (live * 8 > log2_words(array)) return 0;
+    if ((uint64_t)live * 8 > log2_words(array)) return 0;
     buddy = sparse_buddy(t, &c, SHMD_BLOCK_DEPTH(state), live);
     if (buddy != 0) {
       result = merge(t, &c, SHMD_BLOCK_DEPTH(state), buddy);

@@ -14,7 +14,7 @@
 #include "redo.h"
 #include "snapshot.h"
 
-#define BATCH_BYTES (64u * 1024u)
+#define BATCH_BYTES ((size_t)64 * 1024)
 #define MAX_TRIES (1 << 20)
 
 typedef struct found_entry {

@@ -254,7 +254,7 @@ static int store_type(const char* name, const char* which, const char* type, cha
   if (length >= capacity)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': the name of the %s type has %zu bytes; at most %zu", name,
                      which, length, capacity - 1);
-  if (length != 0) memcpy(to, type, length);
+  if (length != 0) memcpy(to, type, length); /* NOLINT(bugprone-not-null-terminated-result): `to` is all zero */
   return 0;
 }
 

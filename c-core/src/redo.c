@@ -98,8 +98,8 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
   ++t->stages;
   found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
   if (found != 0) {
-    shmd_store_release(&t->list[found - 1].value, value);
-    if (flag) shmd_store_release(&t->list[found - 1].where, offset | flag);
+    shmd_store_release(&t->list[found - 1].value,
+                       value); /* in the pass it was staged for: a word of something fresh stays there */
     return;
   }
   if (t->error != 0) return;
@@ -125,7 +125,7 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
 /* What a large commit needed goes back. Killed before the punch: the memory stays until the next large one. */
 static void list_trim(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
-  const uint64_t have = shmd_load_acquire(&c->redo_allocated), keep = 2 * SHMD_CHUNK;
+  const uint64_t have = shmd_load_acquire(&c->redo_allocated), keep = UINT64_C(2) * SHMD_CHUNK;
   if (SHMD_LIKELY(have <= keep)) return;
   shmd_store_release(&c->redo_allocated, keep);
   (void)shmd_object_punch(a, a->super->redo_offset + keep, have - keep);
@@ -136,14 +136,15 @@ static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t
   uint64_t i;
   bool good = true;
   for (i = 0; i < count; ++i) {
-    const uint64_t where = shmd_load_acquire(&list[i].where);
+    const uint64_t k = flag ? count - 1 - i : i; /* what leads to something was staged before what it leads to */
+    const uint64_t where = shmd_load_acquire(&list[k].where);
     const uint64_t offset = where & ~SHMD_REDO_PUBLISH;
     if ((where & SHMD_REDO_PUBLISH) != flag) continue;
     if (SHMD_UNLIKELY(offset < a->super->control_offset || offset > a->max_size - 8 || (offset & 7) != 0)) {
       good = false;
       continue;
     }
-    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[i].value));
+    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[k].value));
   }
   return good;
 }

@@ -7,7 +7,8 @@
  *   (2) the list is complete
  *   (3) store redo_length: committed
  *   (4) apply the first pass: words that only writers read
- *   (5) apply the second pass (shmd_tx_publish): words that readers follow: visible
+ *   (5) apply the second pass (shmd_tx_publish), from the last to the first: words that readers follow. What leads to
+ *       something was staged before what it leads to, so a reader that follows a new word finds all behind it: visible
  *   (6) store redo_length = 0, then published = head
  * Killed before (3): recovery forgets the list; nothing refers to what was written. After (3): recovery applies the
  * list again, from the start, as often as it is killed itself (absolute values: applying twice is applying once).

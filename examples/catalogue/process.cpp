@@ -19,8 +19,6 @@
 #include <type_traits>
 #include <utility>
 
-extern char** environ;
-
 namespace demo {
 
 static_assert(sizeof(message) <= PIPE_BUF && std::is_trivially_copyable_v<message>);
@@ -60,6 +58,7 @@ pipe_ends make_pipe() {
 // Only the ends that a child needs are in it.
 pid_t spawn(const std::vector<std::string>& arguments, int in, int out) {
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
 

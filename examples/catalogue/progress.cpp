@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace demo {
@@ -26,7 +27,7 @@ void progress::update(double part, const std::string& text) {
     fmt::print("  {}\n", text);
   } else {
     constexpr int width = 20;
-    const int full = std::clamp(static_cast<int>(part * width + 0.5), 0, width);
+    const int full = std::clamp(static_cast<int>(std::lround(part * width)), 0, width);
     fmt::print("\r\033[K  ");
     for (int i = 0; i < width; ++i) fmt::print("{}", i < full ? "█" : "░");
     fmt::print("  {}", text);

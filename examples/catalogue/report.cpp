@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
@@ -43,7 +44,7 @@ void fact(const styles& style, const char* name, const std::string& text) {
 }
 
 std::string rate(double n, double seconds) {
-  return seconds > 0 ? grouped(static_cast<std::uint64_t>(n / seconds + 0.5)) : "-";
+  return seconds > 0 ? grouped(static_cast<std::uint64_t>(std::llround(n / seconds))) : "-";
 }
 std::string mib(std::uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
@@ -105,7 +106,7 @@ void facts(const styles& style, const crew& all, const results& r) {
 } // namespace
 
 bool report(const crew& all, const results& r, bool terminal) {
-  const styles style(terminal && std::getenv("NO_COLOR") == nullptr);
+  const styles style(terminal && std::getenv("NO_COLOR") == nullptr); // NOLINT(concurrency-mt-unsafe): one thread
   worker_table(style, all, r);
   facts(style, all, r);
 

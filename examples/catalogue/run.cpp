@@ -27,7 +27,7 @@ bool listen_until(crew& all, std::chrono::milliseconds patience, Done done) {
 }
 
 void fail_on_complaints(const crew& all) {
-  if (!all.complaints.empty()) throw std::runtime_error(all.complaints.front());
+  if (!all.complaints.empty()) throw std::runtime_error("a check failed: " + all.complaints.front());
 }
 
 void start(const settings& s, crew& all) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <random>
+#include <stdexcept>
 
 #include "run.hpp"
 
@@ -105,7 +106,7 @@ std::vector<std::string> choose_samples(const dict& catalogue, const iso_codes& 
 } // namespace
 
 void verify(const dict& catalogue, const iso_codes& codes, const crew& all, results& r) {
-  shm::detail::check(shmd_stat(catalogue.native_handle(), &r.stats));
+  if (shmd_stat(catalogue.native_handle(), &r.stats) < 0) throw std::runtime_error(shmd_last_error()->message);
   expect(r, all.complaints.empty(), "every answer to every worker was right, and no snapshot showed half an edit", "{}",
          all.complaints.empty() ? std::string() : all.complaints.front());
   check_hits(catalogue, all, r);

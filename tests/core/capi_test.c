@@ -299,7 +299,8 @@ static void snapshots(shmd_dict* d) {
   size_t size;
   int entries = 0, dicts = 0, result;
   CHECK(shmd_clear(d, root, NULL) == SHMD_OK);
-  CHECK(shmd_put(d, root, STR("x"), STR("old"), 0) == SHMD_OK && shmd_put(d, root, STR("y"), STR("gone"), 0) == SHMD_OK);
+  CHECK(shmd_put(d, root, STR("x"), STR("old"), 0) == SHMD_OK &&
+        shmd_put(d, root, STR("y"), STR("gone"), 0) == SHMD_OK);
   CHECK(shmd_node_open(d, root, STR("n"), SHMD_NODE_CREATE, &node) == SHMD_CREATED);
   CHECK(shmd_put(d, node, STR("k"), STR("inner"), 0) == SHMD_OK);
   CHECK(shmd_snapshot_open(d, &s) == SHMD_OK && shmd_snapshot_position(s) != 0);

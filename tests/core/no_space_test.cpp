@@ -56,7 +56,7 @@ int put(shmd_dict* d, std::uint64_t key, const std::string& value) {
 }
 
 void compare(Dict& d, const Model& model) {
-  std::string v(2000000, '\0');
+  std::string v(6000000, '\0');
   expect(d.count() == model.size(), "count " + std::to_string(d.count()) + " of " + std::to_string(model.size()));
   for (const auto& [key, value] : model) {
     std::size_t size = 0;
@@ -142,7 +142,8 @@ void live_through_it(Dict& d, std::size_t size, std::uint64_t seed) {
 // Guard: shmd_segment_memory asks the file system before it touches; reclaim_urgent and the reserve let erase work.
 TEST_CASE("a full file system gives no_space, and erasing makes space again") {
   on_small_shm("8m", [] {
-    for (const std::size_t size : {std::size_t{8}, std::size_t{100}, std::size_t{3000}, std::size_t{40000}, std::size_t{200000}}) {
+    for (const std::size_t size :
+         {std::size_t{8}, std::size_t{100}, std::size_t{3000}, std::size_t{40000}, std::size_t{200000}}) {
       Dict d(support::unique_name("no_space"), options_of(64 * MiB));
       live_through_it(d, size, size);
     }
@@ -158,7 +159,8 @@ TEST_CASE("a full file system with default options gives no_space, too") {
 
 // Guard: shmd_segment_allocate's bound, shmd_reclaim_urgent, the reserve.
 TEST_CASE("a full max_size gives no_space, and erasing makes space again") {
-  for (const std::size_t size : {std::size_t{8}, std::size_t{100}, std::size_t{3000}, std::size_t{40000}, std::size_t{200000}}) {
+  for (const std::size_t size :
+       {std::size_t{8}, std::size_t{100}, std::size_t{3000}, std::size_t{40000}, std::size_t{200000}}) {
     Dict d(support::unique_name("no_space"), options_of(8 * MiB));
     live_through_it(d, size, size + 1);
   }
@@ -227,7 +229,8 @@ TEST_CASE("another file that fills the file system does no harm") {
     expect(ftruncate(fd, 0) == 0, "truncate");
     close(fd);
     unlink("/dev/shm/filler");
-    for (std::uint64_t key = 0; key < 3000; ++key) expect(put(d, key, model[key] = value_of(key, 99, 1000)) == 0, "put");
+    for (std::uint64_t key = 0; key < 3000; ++key)
+      expect(put(d, key, model[key] = value_of(key, 99, 1000)) == 0, "put");
     compare(d, model);
   });
 }

@@ -29,7 +29,9 @@ shmd_options never() {
   return o;
 }
 
-std::string value_of(int i) { return "value " + std::to_string(i) + std::string(static_cast<std::size_t>(i % 50), '.'); }
+std::string value_of(int i) {
+  return "value " + std::to_string(i) + std::string(static_cast<std::size_t>(i % 50), '.');
+}
 
 int store(shmd_dict* d, shmd_node node, const std::string& key, const std::string& value) {
   return support::must(shmd_put(d, node, key.data(), key.size(), value.data(), value.size(), 0), "put");
@@ -47,7 +49,8 @@ void fill(shmd_dict* d) {
   store(d, inner, "deep", "down");
   for (int i = 0; i < 100; ++i) {
     store(d, shmd_root(), "gone" + std::to_string(i), "x");
-    support::must(shmd_erase(d, shmd_root(), ("gone" + std::to_string(i)).data(), 4 + std::to_string(i).size()), "erase");
+    support::must(shmd_erase(d, shmd_root(), ("gone" + std::to_string(i)).data(), 4 + std::to_string(i).size()),
+                  "erase");
   }
 }
 
@@ -63,7 +66,8 @@ std::pair<std::uint64_t, std::uint64_t> fingerprint(const std::string& path) {
   while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
     const off_t end = lseek(fd, at, SEEK_HOLE);
     for (; at < end;) {
-      const ssize_t n = pread(fd, bytes.data(), std::min<std::size_t>(bytes.size(), static_cast<std::size_t>(end - at)), at);
+      const ssize_t n =
+          pread(fd, bytes.data(), std::min<std::size_t>(bytes.size(), static_cast<std::size_t>(end - at)), at);
       if (n <= 0) break;
       for (ssize_t i = 0; i < n; i += 8) {
         std::uint64_t word;
@@ -91,7 +95,8 @@ void read_everything(shmd_dict* d) {
     expect(buffer.compare(0, size, value_of(i)) == 0, "value");
     expect(shmd_contains(d, shmd_root(), key.data(), key.size()) == 0, "contains");
   }
-  expect(shmd_get(d, shmd_root(), "large", 5, buffer.data(), 10, &size) == SHMD_TRUNCATED && size == 300000, "truncated");
+  expect(shmd_get(d, shmd_root(), "large", 5, buffer.data(), 10, &size) == SHMD_TRUNCATED && size == 300000,
+         "truncated");
   expect(shmd_get(d, shmd_root(), "absent", 6, buffer.data(), 10, &size) == SHMD_NOT_FOUND, "absent");
   expect(shmd_contains(d, shmd_root(), "gone1", 5) == SHMD_NOT_FOUND, "gone");
   expect(shmd_contains(d, shmd_root(), "child", 5) == SHMD_ERR_IS_A_DICT, "is a dict");
@@ -115,7 +120,8 @@ void read_everything(shmd_dict* d) {
   while ((result = shmd_iter_next(it, &e)) == 0) {
     const std::string key(static_cast<const char*>(e.key), e.key_size);
     if (key.rfind("key", 0) == 0)
-      expect(std::string(static_cast<const char*>(e.value), e.value_size) == value_of(std::stoi(key.substr(3))), "entry");
+      expect(std::string(static_cast<const char*>(e.value), e.value_size) == value_of(std::stoi(key.substr(3))),
+             "entry");
     ++seen;
   }
   expect(result == SHMD_END && seen == keys + 2, "end");
@@ -166,7 +172,8 @@ std::vector<int> descriptors(const std::string& path) {
   for (int fd = 0; fd < 1024; ++fd) {
     char target[512];
     const auto n = readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
-    if (n > 0 && std::string(target, static_cast<std::size_t>(n)) == path) modes.push_back(fcntl(fd, F_GETFL) & O_ACCMODE);
+    if (n > 0 && std::string(target, static_cast<std::size_t>(n)) == path)
+      modes.push_back(fcntl(fd, F_GETFL) & O_ACCMODE);
   }
   return modes;
 }

@@ -297,6 +297,7 @@ TEST_CASE("create_only and open_only say what is in their way") {
   CHECK_THROWS_AS((strings{shm::open_only, name}), shm::mismatch);
   CHECK_THROWS_AS((shm::dict<std::string, shm::dict<std::string, int>>{shm::open_only, name}), shm::mismatch);
   CHECK(support::code_of([] { ints{""}; }) == SHMD_ERR_INVALID_NAME);
+  CHECK(support::code_of([] { shm::unlink(std::string("a\0b", 3)); }) == SHMD_ERR_INVALID_NAME);
   CHECK(support::code_of([] { ints{"a/b"}; }) == SHMD_ERR_INVALID_NAME);
   CHECK(support::code_of([] { ints{std::string("a\0b", 3)}; }) == SHMD_ERR_INVALID_NAME);
 }
@@ -312,13 +313,13 @@ TEST_CASE("initial entries are the creator's, whole or not at all") {
   using doubles = shm::dict<double, int>;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_AS((doubles{name, {{1.0, 1}, {nan, 2}}, support::small()}), shm::error);
-  CHECK_FALSE(shm::unlink(name.str().c_str()));
+  CHECK_FALSE(shm::unlink(name));
 }
 
 TEST_CASE("the last close removes the name, never keeps it, unlink removes it at once") {
   support::Name name("unlink");
   { ints d{name, support::small()}; }
-  CHECK_FALSE(shm::unlink(name.str().c_str()));
+  CHECK_FALSE(shm::unlink(name));
   { ints d{name, support::small().unlink(shm::never)}; }
   ints d{shm::open_only, name};
   CHECK(d.unlink());
@@ -374,6 +375,7 @@ TEST_CASE("a value of other bytes is a named error, not a value") {
   Own<shm::dict<std::string, std::vector<int>>> own("bytes");
   shmd_put(own.d.native_handle(), shmd_root(), "a", 1, "\xff\xff\xff\xff", 4, 0);
   CHECK(support::code_of([&] { own.d.get("a"); }) == SHMD_ERR_CORRUPT);
+  CHECK_THAT(support::message_of([&] { own.d.get("a"); }), support::contains("[\"a\"]"));
   CHECK(support::code_of([&] { own.d.to_map(); }) == SHMD_ERR_CORRUPT);
   CHECK(support::code_of([&] { own.d["a"].update([](std::vector<int>& v) { v.clear(); }); }) == SHMD_ERR_CORRUPT);
 }

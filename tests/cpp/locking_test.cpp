@@ -165,6 +165,7 @@ TEST_CASE("a throw aborts a transaction, and nothing of it is left") {
     t["a"] = 5;
     t.abort();
   });
+  CHECK((d["a"] == 4));
 }
 
 TEST_CASE("a transaction creates, replaces and erases nested dicts") {
@@ -256,5 +257,5 @@ TEST_CASE("snapshots and iterators outlive the close of their dict") {
   CHECK(it->second == 1);
   s.reset();
   CHECK(++it == decltype(it)());
-  CHECK_FALSE(shm::unlink(own.name.str().c_str()));
+  CHECK_FALSE(shm::unlink(own.name));
 }

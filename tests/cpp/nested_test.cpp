@@ -42,6 +42,31 @@ TEST_CASE("a write creates missing levels, reading creates nothing") {
   CHECK(d[3]["it"]["rome"].exists());
 }
 
+TEST_CASE("what an update writes elsewhere is kept, whether its own level is missing or not") {
+  Own<countries> own("update_elsewhere");
+  auto& d = own.d;
+  const auto change = [&](std::optional<int>) {
+    d["log"]["n"] += 1;
+    return std::optional<int>();
+  };
+  d["missing"]["a"].update(change);
+  CHECK(d["log"]["n"].value() == 1);
+  d["log"]["a"].update(change);
+  CHECK(d["log"]["n"].value() == 2);
+  CHECK(d.size() == 1);
+  d["new"]["a"].update([&](int v) { return v + ++d["log"]["n"]; });
+  CHECK(d["new"]["a"].value() == 3);
+  d["log"]["b"].update([&](int v) { return v + ++d["fresh"]["n"]; });
+  CHECK(d["log"]["b"].value() == 1);
+  CHECK(d["fresh"]["n"].value() == 1);
+  d["log"]["b"].update([&](int v) {
+    d.transact([](auto& tx) { tx["fresh"]["n"] += 5; });
+    return v + 1;
+  });
+  CHECK(d["log"]["b"].value() == 2);
+  CHECK(d["fresh"]["n"].value() == 6);
+}
+
 TEST_CASE("a message about a nested key says the path") {
   Own<world> own("path");
   CHECK_THAT(support::message_of([&] { static_cast<void>(int{own.d[7]["de"]["bonn"]}); }),
@@ -114,7 +139,7 @@ TEST_CASE("a ref outlives its owner's close and then throws closed") {
   own.d.close();
   CHECK_THROWS_AS(de["berlin"] == 1, shm::closed);
   CHECK_THROWS_AS(de["berlin"] = 1, shm::closed);
-  CHECK_FALSE(shm::unlink(own.name.str().c_str()));
+  CHECK_FALSE(shm::unlink(own.name));
   shm::dict_ref<std::string, int> none;
   CHECK_THROWS_AS(none.size(), shm::closed);
 }

@@ -15,7 +15,7 @@ class Name {
   explicit Name(const std::string& what) : name_(unique_name("cpp." + what)) {}
   ~Name() {
     try {
-      shm::unlink(name_.c_str());
+      shm::unlink(name_);
     } catch (const shm::error&) { // a test that fails says so itself
     }
   }

@@ -13,7 +13,7 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in a put of a new key", 31},
     {"killed anywhere in an overwrite", 19},
     {"killed anywhere in an overwrite with a larger value", 25},
-    {"killed anywhere in a put larger than a segment, and in one that replaces it", 351},
+    {"killed anywhere in a put larger than a segment, and in one that replaces it", 392},
     {"killed anywhere in an erase", 30},
     {"killed anywhere in the erase of the last key", 70},
     {"killed anywhere in an addition", 58},

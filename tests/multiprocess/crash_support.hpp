@@ -34,6 +34,19 @@ extern void (*shmd_crash_trace)(const void* where);
 
 namespace crash {
 
+// Sanitizers make forks slow and find nothing new in the same kill repeated: they get fewer.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+#else
+constexpr bool sanitized = false;
+#endif
+
 using Path = std::vector<std::string>;
 
 struct Tree {
@@ -256,23 +269,30 @@ inline Tree dump(shmd_dict* d) {
 
 // The first difference, for messages.
 inline std::string difference(const Tree& seen, const Tree& expected, const std::string& where = "") {
+  const auto says = [&where](const std::string& key, const char* what) {
+    std::string text = where;
+    text.append("/").append(key).append(what);
+    return text;
+  };
   for (const auto& [key, value] : expected.values) {
     const auto found = seen.values.find(key);
-    if (found == seen.values.end()) return where + "/" + key + " is missing";
-    if (found->second != value) return where + "/" + key + " has another value";
+    if (found == seen.values.end()) return says(key, " is missing");
+    if (found->second != value) return says(key, " has another value");
   }
   for (const auto& [key, value] : seen.values)
-    if (!expected.values.count(key)) return where + "/" + key + " should not be there";
+    if (!expected.values.count(key)) return says(key, " should not be there");
   for (const auto& [key, child] : expected.dicts) {
     const auto found = seen.dicts.find(key);
-    if (found == seen.dicts.end()) return where + "/" + key + " (a dict) is missing";
-    const std::string below = difference(found->second, child, where + "/" + key);
+    if (found == seen.dicts.end()) return says(key, " (a dict) is missing");
+    std::string below = difference(found->second, child, says(key, ""));
     if (!below.empty()) return below;
   }
   for (const auto& [key, child] : seen.dicts)
-    if (!expected.dicts.count(key)) return where + "/" + key + " (a dict) should not be there";
+    if (!expected.dicts.count(key)) return says(key, " (a dict) should not be there");
   return "";
 }
+
+inline const std::string nothing; // what a check should find
 
 inline std::string findings(shmd_dict* d) {
   std::string text;

@@ -444,7 +444,7 @@ void finish(Arena& arena, Dict& d) {
   CHECK(arena.snapshots > 0);
   const auto s = d.stat();
   CHECK(s.recycles > 0); // or nothing was ever reused
-  REQUIRE(d.check() == "");
+  REQUIRE(d.check() == crash::nothing);
   std::cout << arena.writes << " writes, " << arena.reads << " reads, " << arena.snapshots << " snapshots, "
             << arena.busy << " busy; " << s.recycles << " recycles, " << s.splits << " splits, " << s.merges
             << " merges, " << s.cleaned_bytes / 1024 << " KiB cleaned, " << s.memory / 1024 << " KiB in use\n";
@@ -668,7 +668,7 @@ TEST_CASE("a young snapshot stays right beside an old one that is revoked") {
   REQUIRE_THROWS(old.all());
   REQUIRE(seen > 2); // it was not revoked together with the old one
   REQUIRE(revoked > 0);
-  REQUIRE(d.check() == "");
+  REQUIRE(d.check() == crash::nothing);
 }
 
 // Every epoch begins with a clear of the root and goes on with `permanent` keys, put one by one.

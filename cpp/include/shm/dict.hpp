@@ -56,8 +56,7 @@ std::shared_ptr<handle> open(int mode, const std::string& name, const shm::optio
       }
     }
   };
-  if (name.find('\0') != std::string::npos)
-    throw error(errc::invalid_name, "a dict's name cannot contain NUL: use 1 to 200 bytes of UTF-8 without '/' or NUL");
+  check_name(name);
   const std::string key(key_type), value(value_type);
   context c{fill, nullptr};
   shmd_options raw = o.native();

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "error.hpp"
 
@@ -48,6 +49,11 @@ constexpr std::int64_t timeout_ns(std::chrono::duration<Rep, Period> timeout) {
   const long double ns = std::chrono::duration_cast<wide>(timeout).count();
   if (!(ns > 0)) return 0;
   return ns >= 9.0e18L ? SHMD_FOREVER : static_cast<std::int64_t>(ns);
+}
+
+inline void check_name(const std::string& name) { // the core sees no further than a NUL
+  if (name.find('\0') != std::string::npos)
+    throw error(errc::invalid_name, "a dict's name cannot contain NUL: use 1 to 200 bytes of UTF-8 without '/' or NUL");
 }
 
 } // namespace detail
@@ -92,8 +98,9 @@ class options {
 
 // Removes the name of a dict that need not be open. False if there is none. Who is attached keeps the nameless dict.
 // Errors: foreign_object (the object is not shmdict's and stays), invalid_name, permission_denied.
-inline bool unlink(const char* name) {
-  const int result = shmd_unlink(name);
+inline bool unlink(const std::string& name) {
+  detail::check_name(name);
+  const int result = shmd_unlink(name.c_str());
   if (result == SHMD_ERR_NO_SUCH_DICT) return false;
   detail::check(result);
   return true;

@@ -23,6 +23,19 @@ struct proxy_tag {};
 template <class T>
 inline constexpr bool is_proxy = std::is_base_of_v<proxy_tag, T>;
 
+// Whether F asks for an optional<V>, of which a V would do too. Generic lambdas get a V.
+template <class F, class = void>
+struct has_one_call : std::bool_constant<!std::is_class_v<F>> {};
+template <class F>
+struct has_one_call<F, std::void_t<decltype(&F::operator())>> : std::true_type {};
+template <class F, class V>
+constexpr bool takes_optional() {
+  if constexpr (has_one_call<F>::value && !std::is_convertible_v<std::nullopt_t, V>)
+    return std::is_invocable_v<F&, std::nullopt_t>;
+  else
+    return false;
+}
+
 // Integers of different signs compare by value, and without warnings.
 template <class A, class B, class Compare>
 auto compare(const A& a, const B& b, Compare compare) {
@@ -145,7 +158,11 @@ class value_proxy : public value_view<Place, K, V> {
   // Returns the new value (an optional if `change` returns one).
   template <class F>
   auto update(F&& change) && {
-    if constexpr (std::is_invocable_v<F&, V&> || std::is_invocable_v<F&, V>) {
+    if constexpr (detail::takes_optional<std::remove_reference_t<F>, V>()) {
+      return step_optional([&](std::optional<V>& v) { v = change(std::move(v)); });
+    } else {
+      static_assert(std::is_invocable_v<F&, V&> || std::is_invocable_v<F&, V>,
+                    "shm: update() takes a function of V, V& or std::optional<V>");
       using R = decltype(call(change, std::declval<V&>()));
       if constexpr (std::is_void_v<R> || std::is_convertible_v<R, V>) {
         return step([&](V& v) {
@@ -160,10 +177,6 @@ class value_proxy : public value_view<Place, K, V> {
           v = call(change, *v);
         });
       }
-    } else {
-      static_assert(std::is_invocable_v<F&, std::optional<V>>,
-                    "shm: update() takes a function of V, V& or std::optional<V>");
-      return step_optional([&](std::optional<V>& v) { v = change(std::move(v)); });
     }
   }
 

@@ -1,6 +1,6 @@
 // shm::transaction<K, V>: several changes that become visible together, or not at all, even if the process is killed.
 //
-//   d.transact([](auto& tx) { tx["a"] = 1; tx.erase("b"); });           // commits at the end; a throw aborts
+//   d.transact([](auto& tx) { tx["a"] = 1; tx.erase("b"); });           // commits at the end; a throw or tx.abort() does not
 //   shm::transaction tx{d, 500ms}; tx["a"] = 1; tx.commit();            // the same by hand; without commit() it aborts
 // It holds the dict's lock: other writers wait, readers go on and see the state before. Its own thread sees its changes,
 // also through the dict itself: d["a"] by the same thread is part of it. Snapshots taken inside end before it.
@@ -48,6 +48,7 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
     open_ = false;
     detail::check(shmd_abort(place_.owner->get()));
   }
+  bool is_open() const noexcept { return open_; }
   bool recovered() const noexcept { return recovered_; } // the lock's holder before died holding it
 
   const detail::node_place& place() const noexcept { return place_; }
@@ -82,10 +83,10 @@ decltype(auto) transact(D& d, F& f, Timeout... timeout) {
   transaction<K, V> tx(d, timeout...);
   if constexpr (std::is_void_v<std::invoke_result_t<F&, transaction<K, V>&>>) {
     f(tx);
-    tx.commit();
+    if (tx.is_open()) tx.commit();
   } else {
     auto result = f(tx);
-    tx.commit();
+    if (tx.is_open()) tx.commit();
     return result;
   }
 }

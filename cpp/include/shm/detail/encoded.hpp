@@ -81,6 +81,7 @@ struct has_whole<S, std::void_t<decltype(&S::from_whole)>> : std::true_type {};
 template <class T, bool Key, class Enable = void>
 class encoded {
  public:
+  using type = T;
   explicit encoded(const T& v) : bytes_(serializer<T>{}.size(v)) {
     writer w(bytes_.data(), bytes_.size(), Key);
     w.value(v);
@@ -96,6 +97,7 @@ class encoded {
 template <class T>
 class encoded<T, false, std::enable_if_t<has_whole<serializer<T>>::value>> {
  public:
+  using type = T;
   explicit encoded(const T& v) : bytes_(serializer<T>{}.whole(v)) {}
   const void* data() const noexcept { return bytes_.data(); }
   std::size_t size() const noexcept { return bytes_.size(); }
@@ -107,6 +109,7 @@ class encoded<T, false, std::enable_if_t<has_whole<serializer<T>>::value>> {
 template <class T, bool Key>
 class encoded<T, Key, std::enable_if_t<is_bytes<T>>> {
  public:
+  using type = T;
   explicit encoded(arg_t<T> v) noexcept : data_(v.data()), size_(v.size()) {}
   const void* data() const noexcept { return data_; }
   std::size_t size() const noexcept { return size_; }
@@ -119,6 +122,7 @@ class encoded<T, Key, std::enable_if_t<is_bytes<T>>> {
 template <class T, bool Key>
 class encoded<T, Key, std::enable_if_t<is_scalar<T>>> {
  public:
+  using type = T;
   explicit encoded(T v) { store_number(bytes_, Key ? canonical_number(v) : v); }
   const void* data() const noexcept { return bytes_; }
   static constexpr std::size_t size() noexcept { return sizeof(T); }

@@ -169,24 +169,38 @@ int update_at(const Place& place, const Key& key, shmd_update_fn callback, void*
     std::size_t size = 0;
     shmd_node node;
     result = callback(context, nullptr, 0, &value, &size);
-    if (result != 0) return result;
-    result = place.create(&node);
-    if (result >= 0) result = shmd_put(place.d, node, key.data(), key.size(), value, size, 0);
+    if (result == 0) result = place.create(&node);
+    if (result == 0 || result == SHMD_CREATED) result = shmd_put(place.d, node, key.data(), key.size(), value, size, 0);
   }
-  if (result != 0) return result;
-  return scope.commit();
+  if (result < 0) return result;
+  const int committed = scope.commit(); // also what else the callback wrote
+  return committed < 0 ? committed : result;
+}
+
+// Stored bytes that make no sense: says where.
+template <class Place, class Key>
+[[noreturn]] SHM_COLD void rethrow_at(const error& e, const Place& place, const Key& key) {
+  if (e.code() != errc::corrupt) throw;
+  std::string path;
+  place.describe(path);
+  describe_key<typename Key::type>(path, key.data(), key.size());
+  throw error(errc::corrupt, std::string("dict '") + shmd_name(place.d) + "': " + e.what() + " (at " + path + ")");
 }
 
 // Present value at a key. 0, SHMD_NOT_FOUND, or an error.
 template <class V, class Place, class Key>
 int get_at(const Place& place, const Key& key, std::optional<V>& out) {
-  return read_at(place, [&](shmd_node node) {
-    return fetch<V>(
-        [&](void* to, std::size_t capacity, std::size_t* size) {
-          return raw_get(place.d, node, key.data(), key.size(), to, capacity, size);
-        },
-        out);
-  });
+  try {
+    return read_at(place, [&](shmd_node node) {
+      return fetch<V>(
+          [&](void* to, std::size_t capacity, std::size_t* size) {
+            return raw_get(place.d, node, key.data(), key.size(), to, capacity, size);
+          },
+          out);
+    });
+  } catch (const error& e) {
+    rethrow_at(e, place, key);
+  }
 }
 
 // Read, change, store, as one step. Throws what `change` throws, and the core's errors.
@@ -195,7 +209,11 @@ int change_at(const Place& place, const encoded_key<K>& key, Change&& change) {
   updater<V, std::remove_reference_t<Change>> u(change);
   const int result = update_at(place, key, u.callback, &u);
   if (result < 0) {
-    u.rethrow();
+    try {
+      u.rethrow();
+    } catch (const error& e) {
+      rethrow_at(e, place, key);
+    }
     throw_at<K>(result, place, key);
   }
   return result;
