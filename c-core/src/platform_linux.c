@@ -260,10 +260,10 @@ int shmd_os_byte_held(int fd, uint64_t first, uint64_t count) {
 
 static bool portable_wait(void) {
   static uint64_t environment; /* 0 = not looked at, 1 = no, 2 = yes */
-  if (SHMD_UNLIKELY(shmd_load_relaxed(&environment) == 0))
-    shmd_local_store(&environment, getenv("SHMDICT_PORTABLE_WAIT") != NULL
-                                       ? 2
-                                       : 1); /* NOLINT(concurrency-mt-unsafe): nothing here sets it */
+  if (SHMD_UNLIKELY(shmd_load_relaxed(&environment) == 0)) {
+    const char* wish = getenv("SHMDICT_PORTABLE_WAIT"); /* NOLINT(concurrency-mt-unsafe): nothing here sets it */
+    shmd_local_store(&environment, wish != NULL ? 2 : 1);
+  }
   return (shmd_os_forced & SHMD_OS_PORTABLE_WAIT) != 0 || shmd_load_relaxed(&environment) == 2;
 }
 

@@ -383,6 +383,7 @@ TEST_CASE("a value of other bytes is a named error, not a value") {
 TEST_CASE("threads count through one handle and lose nothing") {
   Own<ints> own("threads");
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&] {
       for (int i = 0; i < 2000; ++i) {
@@ -400,6 +401,7 @@ TEST_CASE("popitem and pop give each entry to one thread") {
   for (int i = 0; i < 400; ++i) own.d[i] = 1;
   std::atomic<int> taken{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       if (t % 2 == 0) {

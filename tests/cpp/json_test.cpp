@@ -96,6 +96,7 @@ TEST_CASE("JSON numbers are counted in one step, and overflow keeps them") {
   Own<shm::json_dict> own("json_count");
   auto& j = own.d;
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int t = 0; t < 3; ++t)
     threads.emplace_back([&] {
       for (int i = 0; i < 500; ++i) ++j["hits"]["n"];

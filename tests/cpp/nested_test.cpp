@@ -225,6 +225,7 @@ TEST_CASE("writers through a path survive that others replace the levels above")
     }
   });
   std::vector<std::thread> writers;
+  writers.reserve(2);
   for (int t = 0; t < 2; ++t)
     writers.emplace_back([&] {
       for (int i = 0; i < 1500; ++i) {
@@ -246,6 +247,7 @@ TEST_CASE("writers through a path survive that others replace the levels above")
 TEST_CASE("a nested dict is filled from many threads, each level made once") {
   Own<world> own("race");
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       for (int i = 0; i < 200; ++i) own.d[i]["x"]["n"] += t + 1;

@@ -103,6 +103,7 @@ class value_proxy : public value_view<Place, K, V> {
 
   // d["a"] = d["b"] copies the value. Nothing is returned: a chain would have to read back.
   void operator=(const V& v) && { store(v); }
+  // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(value_proxy&& other) && { store(std::move(other).value()); }
   template <class P, class K2, class V2>
   void operator=(value_view<P, K2, V2>&& other) && {

@@ -13,6 +13,7 @@
 // Keys: floating-point members of a key are canonical (-0.0 is stored as 0.0, NaN is refused with invalid_argument).
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -66,7 +67,8 @@ T load_number(const void* from) {
 template <class T>
 T canonical_number(T value) {
   if constexpr (std::is_floating_point_v<T>) {
-    if (value != value) throw error(errc::invalid_argument, "NaN cannot be a key, or part of one: it equals nothing");
+    if (std::isnan(value))
+      throw error(errc::invalid_argument, "NaN cannot be a key, or part of one: it equals nothing");
     if (value == 0) return T{0};
   }
   return value;

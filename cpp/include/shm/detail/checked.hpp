@@ -2,6 +2,7 @@
 // Unsigned integers wrap, as everywhere in C++. Types that are not numbers use their own operators.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <type_traits>
@@ -28,7 +29,8 @@ using real = std::common_type_t<V, T>;
 template <class V, class R>
 void assign_number(V& v, R result) {
   if constexpr (std::is_integral_v<V>) {
-    const R bound = static_cast<R>(std::numeric_limits<V>::max() / 2 + 1) * 2; // max + 1, a power of two
+    const R bound =
+        static_cast<R>(std::uint64_t{1} << (std::numeric_limits<V>::digits - 1)) * 2; // max + 1, a power of two
     if (!(result < bound && result > (std::is_signed_v<V> ? -bound - 1 : R{-1}))) throw_overflow();
   }
   v = static_cast<V>(result);

@@ -121,6 +121,7 @@ class json_proxy : public json_view<Place> {
   auto operator[](std::string_view key) && { return json_proxy<detail::child_place<Place, std::string>>(place_, key); }
 
   void operator=(const nlohmann::json& value) && { store(value, detail::json_store::replace); }
+  // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(json_proxy&& other) && { store(std::move(other).value(), detail::json_store::replace); }
   template <class P>
   void operator=(json_view<P>&& other) && {

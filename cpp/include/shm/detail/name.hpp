@@ -26,7 +26,7 @@ struct joined {
 
 // first,second,...
 inline constexpr std::string_view comma = ",";
-inline constexpr std::string_view nothing = "";
+inline constexpr std::string_view nothing{};
 template <const std::string_view&... Parts>
 struct listed {
   static constexpr std::string_view value = nothing;

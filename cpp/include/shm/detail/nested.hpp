@@ -115,6 +115,7 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
 
   // A list, map, dict, ref or other nested dict: replaces the subtree in one commit.
   void operator=(const local_type& entries) && { replace(entries); }
+  // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(dict_proxy&& other) && { replace(std::move(other).value()); }
   template <class D, class = decltype(std::declval<D>().to_map())>
   void operator=(D&& other) && {
