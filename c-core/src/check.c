@@ -77,6 +77,10 @@ static bool check_block(checker* k, uint32_t node, uint64_t ref, uint32_t depth_
   if (SHMD_LOW(owner) != node || SHMD_BLOCK_LOG2(*state) != log2 || SHMD_BLOCK_KIND(*state) != SHMD_REF_KIND(ref) ||
       SHMD_BLOCK_DEPTH(*state) > depth_max)
     finding(k, "node %u: the descriptor of the index block at %llu does not fit it", node, (ull)offset);
+  if (k->live[id] >= count) { /* directories that share blocks would take for ever */
+    finding(k, "index segment %llu: more references than blocks", (ull)id);
+    return false;
+  }
   ++k->live[id];
   ++k->blocks[class_];
   return true;
@@ -111,6 +115,7 @@ static uint64_t check_array(checker* k, uint32_t node, uint64_t ref, uint32_t pr
   uint32_t live = 0, used = 0, depth;
   if (!check_block(k, node, ref, SHMD_MAX_DEPTH, &state)) return 0;
   depth = SHMD_BLOCK_DEPTH(state);
+  if (depth > SHMD_MAX_DEPTH) return 0; /* found already */
   for (i = 0; i < slots; ++i) {
     const uint64_t slot = word(k, base + 8 * i), id = shmd_segment_of(k->a, slot & SHMD_OFFSET_MASK);
     shmd_record_view v;

@@ -78,7 +78,7 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
     const uint32_t log2 = SHMD_REF_LOG2(ref);
     const uint64_t base = SHMD_REF_OFFSET(ref);
     uint64_t i, span;
-    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 >= 32 || base >= r->limit || (base & 7))
+    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 > SHMD_MAX_DEPTH || base >= r->limit || (base & 7))
       return SHMD_ERR_CORRUPT;
     i = (uint32_t)(prefix << depth) >> (32 - log2);
     ref = shmd_snapshot_word(it->s, base + 8 * i);

@@ -419,7 +419,7 @@ TEST_CASE("popitem and pop give each entry to one thread") {
 
 TEST_CASE("errors compare with errc and std::errc, and fit std::system_error") {
   try {
-    ints{shm::open_only, "cpp-test-of-no-such-dict"};
+    const ints d{shm::open_only, "cpp-test-of-no-such-dict"};
     FAIL("opened");
   } catch (const std::system_error& e) {
     CHECK(e.code() == shm::errc::no_such_dict);

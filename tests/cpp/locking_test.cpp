@@ -56,7 +56,7 @@ TEST_CASE("a timeout names the holder, a try-lock says busy") {
       CHECK(e.blocking_pid() == getpid());
       CHECK(e.thread() != 0);
       CHECK(e.waited() >= 30ms);
-      CHECK(std::string(e.program()) != "");
+      CHECK_FALSE(std::string(e.program()).empty());
       CHECK(e.code() == std::errc::timed_out);
     }
     try {

@@ -265,8 +265,9 @@ typedef struct shmd_lock_info {
 
 SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 
-/* A transaction: takes the lock; changes of the calling thread stay private until commit makes them visible all at once
- * (to snapshots and followers; single reads may see keys of one commit one after the other) or abort forgets them.
+/* A transaction: takes the lock (results of shmd_lock; after SHMD_TIMED_OUT none is open); changes of the calling thread
+ * stay private until commit makes them visible all at once (to snapshots and followers; single reads may see keys of one
+ * commit one after the other) or abort forgets them.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
  * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
  * commit fails with the same error and nothing changed. */
