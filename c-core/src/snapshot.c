@@ -205,7 +205,8 @@ int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
   shmd_attachment* a;
   shmd_snapshot* s;
   int result = 0;
-  if (d == NULL || out == NULL)
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_snapshot_open: the handle is closed");
+  if (out == NULL)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_open: a dict and a place for the snapshot are needed");
   a = d->attachment;
   s = (shmd_snapshot*)calloc(1, sizeof *s);
@@ -301,7 +302,8 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   shmd_pin* pin;
   shmd_key k;
   int result, tries;
-  if (d == NULL || view == NULL || (key == NULL && key_size != 0))
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_view_open: the handle is closed");
+  if (view == NULL || (key == NULL && key_size != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_view_open: NULL where a value was promised");
   a = d->attachment;
   if (a->read_only)
