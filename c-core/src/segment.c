@@ -202,6 +202,16 @@ int shmd_segment_settle(shmd_tx* t) {
   allocated = shmd_load_acquire(shmd_word(a, SHMD_S(t, id, allocated)));
   /* never beyond its own end, whatever a longer run that began here left behind */
   if (allocated > length << a->segment_shift) allocated = length << a->segment_shift;
+  if (length > 1 && allocated <= (length - 1) << a->segment_shift) {
+    /* A run goes from its end, one by one: so every segment of an extent is marked as free, which is what
+     * shmd_segment_forget goes by. */
+    const uint64_t last = id + length - 1;
+    shmd_recycle(t);
+    if (shmd_object_punch(a, shmd_segment_offset(a, last), a->segment_size) < 0) return 0;
+    SET(id, kind, SHMD_PAIR(length - 1, SHMD_SEG_FREED));
+    extent_add(t, last, 1);
+    return 1;
+  }
   if (allocated != 0) {
     const uint64_t from = allocated > SHMD_CHUNK ? (allocated - 1) & ~(uint64_t)(SHMD_CHUNK - 1) : 0;
     shmd_recycle(t); /* punching overwrites with zeros */
