@@ -41,9 +41,9 @@ using crash::value_of;
 using crash::World;
 using support::Dict;
 
-constexpr std::size_t occurrences = crash::sanitized ? 2 : 50;        // of one place in the code
+constexpr std::size_t occurrences = crash::sanitized ? 1 : 50;        // of one place in the code
 constexpr std::size_t all_repairs_up_to = crash::sanitized ? 0 : 110; // stores: every point has its repairs killed too
-constexpr std::size_t some_repairs = crash::sanitized ? 2 : 40;       // points of a longer operation that have
+constexpr std::size_t some_repairs = crash::sanitized ? 1 : 40;       // points of a longer operation that have
 
 struct Scenario {
   shmd_options options;

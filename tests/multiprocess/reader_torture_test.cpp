@@ -17,7 +17,6 @@
 namespace {
 
 using crash::Expectation;
-using crash::Tree;
 using crash::Versions;
 using support::Dict;
 using support::must;
@@ -644,7 +643,7 @@ TEST_CASE("a snapshot refuses the handle of a dict that was removed before it, a
 TEST_CASE("a young snapshot stays right beside an old one that is revoked") {
   auto o = options();
   o.buffer_size = 4096;
-  o.max_pin_bytes = 256 * 1024;
+  o.max_pin_bytes = 262144;
   Dict d(support::unique_name("revoked"), o);
   const auto write = [&d](std::uint64_t from, std::uint64_t to) {
     for (std::uint64_t i = from; i < to; ++i) d.put(std::to_string(i % 20), crash::value_of(1000, i));
