@@ -26,7 +26,7 @@ typedef struct shmd_new_record {
 
 int shmd_log_format(shmd_tx* t);
 /* Appends; *offset is where it will be, *size its length. `live`: something will refer to it. NO_SPACE.
- * `reserve`: the emergency segment may be used (operations that free space). */
+ * `reserve`: segments kept back may be used (operations that free space). */
 int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
                     uint64_t* size);
 /* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */

@@ -6,7 +6,7 @@
  *      └───────────────────────────── an extent that ends at the frontier ◀────────────────┘
  *
  * One rule for reuse: a segment freed at position F is reusable when the recycle counter has moved since and every pin is
- * at F or later. (History needs no clause here: a log segment is not freed before it leaves history.)
+ * greater than F: a view pinned at F may look at it. (History needs no clause here: a log segment is not freed before it leaves history.)
  * Closed log segments outside history are chained by liveness in eighths, so that the cleaner never searches.
  *
  * Invariants. Extents never touch: neighbours are merged. Segments of an extent have no memory, but for what an aborted

@@ -2,6 +2,7 @@
 
 #include "attach.h"
 #include "error.h"
+#include "object.h"
 #include "platform.h"
 #include "redo.h"
 
@@ -27,7 +28,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   s->attached = shmd_attached_count(d->attachment);
   s->max_processes = super->max_processes;
   s->unlink = (int)super->unlink_policy;
-  s->unlinked = shmd_load_acquire(&super->unlinked) != 0;
+  s->unlinked = shmd_load_acquire(&shmd_object_shared(a)->unlinked) != 0;
   s->read_only = a->read_only;
   s->creator_pid = (int64_t)super->creator_pid;
   s->max_size = super->max_size;
