@@ -7,10 +7,12 @@
 #include <xxhash.h>
 
 #include "attach.h"
+#include "call.h"
 #include "dict.h"
 #include "error.h"
-#include "lock.h"
+#include "overwrite.h"
 #include "platform.h"
+#include "reclaim.h"
 #include "transaction.h"
 
 uint64_t shmd_hash_bytes(uint64_t seed, const void* key, size_t size) { return XXH3_64bits_withSeed(key, size, seed); }
@@ -152,7 +154,10 @@ int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t key_size
 
 int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value, size_t value_size,
              uint32_t flags) {
+  shmd_attachment* a;
   shmd_key k;
+  bool done;
+  int result;
   CHECK_HANDLE("shmd_put");
   CHECK_KEY("shmd_put");
   if (value == NULL && value_size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: the value is NULL");
@@ -160,7 +165,19 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
     return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", d->attachment->name,
                      value_size);
   k = make_key(d, key, key_size);
-  return shmd_dict_put(d->attachment, node, &k, value, value_size, flags);
+  a = d->attachment;
+  result = shmd_call_enter(a);
+  if (SHMD_UNLIKELY(result < 0)) return result;
+  if (key_size == 8 && value_size == 8) {
+    k.size = 8; /* constants for the compiler */
+    done = !(flags & SHMD_INSERT_ONLY) && shmd_overwrite(a, node, &k, value, 8);
+  } else {
+    done = !(flags & SHMD_INSERT_ONLY) && shmd_overwrite(a, node, &k, value, value_size);
+  }
+  if (SHMD_UNLIKELY(!done)) return shmd_dict_put_rest(a, node, &k, value, value_size, flags);
+  if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
+  shmd_call_leave(a);
+  return 0;
 }
 
 int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 
 #include "block.h"
+#include "call.h"
 #include "dict.h"
 #include "error.h"
 #include "index.h"
-#include "lock.h"
 #include "node.h"
 #include "segment.h"
 
@@ -51,13 +51,13 @@ static uint64_t word(const checker* k, uint64_t offset) { return shmd_load_acqui
 
 static bool block_in_bounds(const checker* k, uint64_t ref) {
   const uint64_t offset = SHMD_REF_OFFSET(ref);
-  return SHMD_REF_LOG2(ref) <= SHMD_ARRAY_OVERFLOW_LOG2 && offset >= k->a->super->data_offset &&
-         offset < k->a->reader.limit && (offset & 7) == 0 && shmd_segment_of(k->a, offset) < k->frontier;
+  return shmd_ref_log2(ref) <= SHMD_ARRAY_OVERFLOW_LOG2 && offset >= k->a->super->data_offset &&
+         offset < k->a->reader.limit && shmd_segment_of(k->a, offset) < k->frontier;
 }
 
 /* The block is in an index segment of its class, its bit is set, its descriptor says what it is. Gives the state. */
 static bool check_block(checker* k, uint32_t node, uint64_t ref, uint32_t depth_max, uint64_t* state) {
-  const uint32_t log2 = SHMD_REF_LOG2(ref), class_ = shmd_block_class(log2);
+  const uint32_t log2 = shmd_ref_log2(ref), class_ = shmd_block_class(log2);
   const uint64_t offset = SHMD_REF_OFFSET(ref), id = shmd_segment_of(k->a, offset),
                  base = shmd_segment_offset(k->a, id);
   const uint64_t count = k->a->engine->block_count[class_], first = k->a->engine->block_first[class_];
@@ -74,7 +74,8 @@ static bool check_block(checker* k, uint32_t node, uint64_t ref, uint32_t depth_
   descriptor = base + (count + 63) / 64 * 8 + index * sizeof(shmd_block);
   owner = word(k, descriptor);
   *state = word(k, descriptor + 8);
-  if (SHMD_LOW(owner) != node || SHMD_BLOCK_LOG2(*state) != log2 || SHMD_BLOCK_KIND(*state) != SHMD_REF_KIND(ref) ||
+  if (SHMD_LOW(owner) != node || SHMD_BLOCK_LOG2(*state) != log2 ||
+      SHMD_BLOCK_KIND(*state) != (uint32_t)SHMD_REF_KIND(ref) || SHMD_REF_MASK(ref) != (1u << log2) - 1 ||
       SHMD_BLOCK_DEPTH(*state) > depth_max)
     finding(k, "node %u: the descriptor of the index block at %llu does not fit it", node, (ull)offset);
   if (k->live[id] >= count) { /* directories that share blocks would take for ever */
@@ -108,9 +109,17 @@ static void check_child(checker* k, uint32_t node, const shmd_record_view* v) {
     finding(k, "node %u: its entry names another parent than %u", SHMD_LOW(child), node);
 }
 
+/* A look-up of `hash` comes as far as slot `i`: no empty slot lies before it. */
+static bool probe_reaches(const checker* k, uint64_t base, uint64_t slots, uint64_t hash, uint64_t i) {
+  uint64_t at = SHMD_PROBE_START(hash) & (slots - 1);
+  for (; at != i; at = (at + 1) & (slots - 1))
+    if (word(k, base + 8 * at) == SHMD_SLOT_EMPTY) return false;
+  return true;
+}
+
 /* Counts the keys of an array whose references cover hashes with `depth` bits of `prefix`. */
 static uint64_t check_array(checker* k, uint32_t node, uint64_t ref, uint32_t prefix, bool live_node) {
-  const uint64_t slots = UINT64_C(1) << SHMD_REF_LOG2(ref), base = SHMD_REF_OFFSET(ref);
+  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(ref), base = SHMD_REF_OFFSET(ref);
   uint64_t state, i, keys = 0;
   uint32_t live = 0, used = 0, depth;
   if (!check_block(k, node, ref, SHMD_MAX_DEPTH, &state)) return 0;
@@ -132,6 +141,8 @@ static uint64_t check_array(checker* k, uint32_t node, uint64_t ref, uint32_t pr
     if (v.node != node || v.hash != (uint32_t)hash || ((hash ^ slot) >> 48) != 0 ||
         (depth > 0 && ((uint32_t)hash ^ prefix) >> (32 - depth) != 0))
       finding(k, "node %u: the record at %llu does not belong into the slot that leads to it", node, (ull)v.offset);
+    else if (live_node && !probe_reaches(k, base, slots, hash, i))
+      finding(k, "node %u: a look-up ends before it reaches the record at %llu", node, (ull)v.offset);
     k->live[id] += v.size;
     if (v.kind == SHMD_REC_ERASE)
       ++k->ghosts;
@@ -150,11 +161,11 @@ static uint64_t check_array(checker* k, uint32_t node, uint64_t ref, uint32_t pr
 
 /* The references to an array fill exactly the range that its depth says. */
 static void check_span(checker* k, uint32_t node, uint64_t dir, uint32_t dir_depth, uint64_t first, uint64_t array) {
-  const uint32_t log2 = SHMD_REF_LOG2(dir);
+  const uint32_t log2 = shmd_ref_log2(dir);
   uint64_t n = first, state;
   if (!check_block(k, node, array, SHMD_MAX_DEPTH, &state)) return;
   --k->live[shmd_segment_of(k->a, SHMD_REF_OFFSET(array))]; /* counted when the array itself is checked */
-  --k->blocks[shmd_block_class(SHMD_REF_LOG2(array))];
+  --k->blocks[shmd_block_class(shmd_ref_log2(array))];
   while (n < UINT64_C(1) << log2 && word(k, SHMD_REF_OFFSET(dir) + 8 * n) == array) ++n;
   if (SHMD_BLOCK_DEPTH(state) < dir_depth || SHMD_BLOCK_DEPTH(state) > dir_depth + log2 ||
       n - first != UINT64_C(1) << (dir_depth + log2 - SHMD_BLOCK_DEPTH(state)) || (first & (n - first - 1)) != 0)
@@ -163,10 +174,10 @@ static void check_span(checker* k, uint32_t node, uint64_t dir, uint32_t dir_dep
 
 static uint64_t check_directory(checker* k, uint32_t node, uint64_t ref, uint32_t prefix, uint32_t depth,
                                 bool live_node) {
-  const uint32_t log2 = SHMD_REF_LOG2(ref);
+  const uint32_t log2 = shmd_ref_log2(ref);
   uint64_t i, state, previous = 0, keys = 0;
-  if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 > SHMD_MAX_DEPTH) {
-    finding(k, "node %u: a directory at %llu is too deep", node, (ull)SHMD_REF_OFFSET(ref));
+  if (!shmd_index_directory_fits(ref, depth)) {
+    finding(k, "node %u: a directory at %llu does not fit where it stands", node, (ull)SHMD_REF_OFFSET(ref));
     return 0;
   }
   if (!check_block(k, node, ref, SHMD_MAX_DEPTH, &state)) return 0;
@@ -202,6 +213,8 @@ static void check_nodes(checker* k) {
     if (SHMD_LOW(identity) == SHMD_NODE_FREE) continue;
     ++in_use;
     sweeping += SHMD_LOW(identity) == SHMD_NODE_SWEEPING;
+    if (id == SHMD_LOW(root) && ref != shmd_load_acquire(&k->c->root_index))
+      finding(k, "node %llu: it is the root, but root_index is another reference than its own", (ull)id);
     if (ref != 0 && !block_in_bounds(k, ref))
       finding(k, "node %llu: its index leads astray", (ull)id);
     else if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY)

@@ -2,8 +2,8 @@
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *
  * Order of modules, each including only what stands below it:
- *   api > snapshot, transaction, check, stat > iterate > dict > reclaim > node, index > block, log > segment > redo
- *       > lock > attach > object > platform, error, layout.h, atomics.h
+ *   api > snapshot, transaction, check, stat > iterate > overwrite, dict > reclaim > node, index > block, log > segment
+ *       > redo > call, lock > attach > object > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -29,6 +29,8 @@ struct shmd_engine; /* redo.h: the overlay of the commit in preparation, and wha
 typedef struct shmd_attachment {
   shmd_reader reader;
   shmd_superblock* super;
+  shmd_segment* segments; /* the segment table */
+  uint64_t segment_count;
   uint64_t segment_size;
   uint32_t segment_shift;
   uint32_t max_processes;

@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lock.h"
+#include "call.h"
 #include "log.h"
 #include "node.h"
-#include "overwrite.h"
 #include "reclaim.h"
 #include "segment.h"
 
@@ -183,18 +182,11 @@ static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void*
   return stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
 }
 
-int shmd_dict_put(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
-                  uint32_t flags) {
-  int result = shmd_call_enter(a), tries = 0;
-  uint64_t before;
+int shmd_dict_put_rest(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
+                       uint32_t flags) {
+  const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
+  int result, tries = 0;
   bool removed; /* a subtree, by this very call: it pays for the sweep */
-  if (SHMD_UNLIKELY(result < 0)) return result;
-  before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
-  if (SHMD_LIKELY(!(flags & SHMD_INSERT_ONLY) && shmd_overwrite(shmd_tx_of(a), node, key, value, size))) {
-    shmd_dict_after(a);
-    shmd_call_leave(a);
-    return 0;
-  }
   do result = finish(a, put_once(shmd_tx_of(a), node, key, value, size, flags));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
   removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;
@@ -315,6 +307,7 @@ static int clear_root(shmd_tx* t, uint32_t id, shmd_node* fresh) {
   shmd_node_remove(t, id);
   /* SYNC root: the fresh root's entry is applied in the pass before this word. */
   shmd_tx_publish(t, SHMD_C(t, root_node), word);
+  shmd_tx_publish(t, SHMD_C(t, root_index), 0);
   fresh->id = 0;
   fresh->generation = 0;
   return t->error;

@@ -18,8 +18,9 @@ typedef struct shmd_key {
   uint64_t hash;
 } shmd_key;
 
-int shmd_dict_put(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
-                  uint32_t flags);
+/* Any put, in a call that was entered (api.c has tried the short way, overwrite.h, and entered for it); leaves the call. */
+int shmd_dict_put_rest(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
+                       uint32_t flags);
 int shmd_dict_erase(shmd_attachment* a, shmd_node node, const shmd_key* key);
 int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update, void* context);
 int shmd_dict_clear(shmd_attachment* a, shmd_node node, shmd_node* fresh);

@@ -7,12 +7,12 @@
 
 typedef struct shmd_scratch entry_set;
 
-static uint64_t log2_words(uint64_t ref) { return UINT64_C(1) << SHMD_REF_LOG2(ref); }
+static uint64_t log2_words(uint64_t ref) { return UINT64_C(1) << shmd_ref_log2(ref); }
 static uint64_t top_bits(uint32_t hash32, uint32_t depth, uint32_t log2) {
   return (uint32_t)(hash32 << depth) >> (32 - log2);
 }
 static uint64_t slot_offset(uint64_t array, uint64_t hash, uint64_t i) {
-  return SHMD_REF_OFFSET(array) + 8 * ((hash + i) & (log2_words(array) - 1));
+  return SHMD_REF_OFFSET(array) + 8 * ((SHMD_PROBE_START(hash) + i) & (log2_words(array) - 1));
 }
 /* At most three quarters of an array are used. */
 static bool has_room(uint64_t used, uint64_t slots) { return (used + 1) * 4 <= slots * 3; }
@@ -30,16 +30,14 @@ static int walk(shmd_tx* t, uint32_t node, uint32_t hash32, uint64_t stop, shmd_
   c->levels = 0;
   for (;;) {
     shmd_path_level* l = &c->level[c->levels++];
-    const uint32_t log2 = SHMD_REF_LOG2(ref);
+    const uint32_t log2 = shmd_ref_log2(ref);
     l->at = at;
     l->ref = ref;
     l->depth = depth;
     if (ref == 0 || (stop != 0 && SHMD_REF_OFFSET(ref) == stop)) return 0;
-    if (SHMD_REF_OFFSET(ref) >= t->a->reader.limit || (ref & 7) != 0) return corrupt(t, SHMD_REF_OFFSET(ref));
+    if (SHMD_REF_OFFSET(ref) >= t->a->reader.limit) return corrupt(t, SHMD_REF_OFFSET(ref));
     if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY) return log2 <= SHMD_ARRAY_OVERFLOW_LOG2 ? 0 : corrupt(t, at);
-    if (SHMD_REF_KIND(ref) != SHMD_REF_DIRECTORY || log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 ||
-        depth + log2 > SHMD_MAX_DEPTH)
-      return corrupt(t, at);
+    if (!shmd_index_directory_fits(ref, depth)) return corrupt(t, at);
     at = SHMD_REF_OFFSET(ref) + 8 * top_bits(hash32, depth, log2);
     ref = shmd_tx_get(t, at);
     depth += log2;
@@ -85,6 +83,12 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
 }
 
 /* ---- building arrays ---- */
+
+/* Lets the word at `at`, a level of the index, refer to `ref`. The root's first level stands in two places. */
+static void publish(shmd_tx* t, uint64_t at, uint64_t ref) {
+  shmd_tx_publish(t, at, ref);
+  if (at == SHMD_N(t, SHMD_LOW(SHMD_GET_C(t, root_node)), root)) shmd_tx_publish(t, SHMD_C(t, root_index), ref);
+}
 
 static entry_set* scratch(shmd_tx* t) {
   entry_set* set = t->a->engine->scratch;
@@ -138,7 +142,7 @@ static int build(shmd_tx* t, entry_set* set, uint32_t bit, uint32_t value, uint3
   int result;
   for (i = 0; i < slots; ++i) words[i] = SHMD_SLOT_EMPTY;
   for (i = 0; i < set->count; ++i) {
-    uint32_t at = set->hashes[i] & (slots - 1);
+    uint32_t at = (uint32_t)SHMD_PROBE_START(set->hashes[i]) & (slots - 1);
     if (bit < 32 && (set->hashes[i] >> (31 - bit) & 1) != value) continue;
     if (++live >= slots) return corrupt(t, c->level[c->levels - 1].at);
     while (words[at] != SHMD_SLOT_EMPTY) at = (at + 1) & (slots - 1);
@@ -148,7 +152,7 @@ static int build(shmd_tx* t, entry_set* set, uint32_t bit, uint32_t value, uint3
   if (result < 0) return result;
   /* SYNC index: an array is written before the reference to it is published. */
   for (i = 0; i < slots; ++i) shmd_store_release(shmd_word(t->a, offset + 8 * (uint64_t)i), words[i]);
-  *ref = SHMD_REF(SHMD_REF_ARRAY, log2, offset);
+  *ref = SHMD_REF_OF_ARRAY(log2, offset);
   return 0;
 }
 
@@ -164,12 +168,12 @@ static void publish_range(shmd_tx* t, const shmd_cursor* c, uint32_t depth, uint
   const shmd_path_level* dir;
   uint64_t span, first, i;
   if (c->levels == 1) {
-    shmd_tx_publish(t, array->at, ref);
+    publish(t, array->at, ref);
     return;
   }
   dir = array - 1;
-  span = UINT64_C(1) << (dir->depth + SHMD_REF_LOG2(dir->ref) - depth);
-  first = top_bits(prefix, dir->depth, SHMD_REF_LOG2(dir->ref)) & ~(span - 1);
+  span = UINT64_C(1) << (dir->depth + shmd_ref_log2(dir->ref) - depth);
+  first = top_bits(prefix, dir->depth, shmd_ref_log2(dir->ref)) & ~(span - 1);
   for (i = 0; i < span; ++i) shmd_tx_publish(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), ref);
 }
 
@@ -180,14 +184,14 @@ static int rebuild(shmd_tx* t, shmd_cursor* c, entry_set* set, uint32_t depth, u
   int result = build(t, set, 32, 0, log2, depth, c, (uint32_t)c->hash, &ref);
   if (result < 0) return result;
   publish_range(t, c, depth, (uint32_t)c->hash, ref);
-  shmd_block_free(t, SHMD_REF_OFFSET(old), SHMD_REF_LOG2(old));
+  shmd_block_free(t, SHMD_REF_OFFSET(old), shmd_ref_log2(old));
   return 0;
 }
 
 /* A directory twice as long, in which the array's range leads to `low` and `high`. */
 static int double_directory(shmd_tx* t, shmd_cursor* c, uint64_t low, uint64_t high) {
   const shmd_path_level* dir = &c->level[c->levels - 2];
-  const uint32_t log2 = SHMD_REF_LOG2(dir->ref);
+  const uint32_t log2 = shmd_ref_log2(dir->ref);
   const uint64_t split = top_bits((uint32_t)c->hash, dir->depth, log2);
   uint64_t offset, i;
   int result =
@@ -198,7 +202,7 @@ static int double_directory(shmd_tx* t, shmd_cursor* c, uint64_t low, uint64_t h
     shmd_store_release(shmd_word(t->a, offset + 16 * i), i == split ? low : ref);
     shmd_store_release(shmd_word(t->a, offset + 16 * i + 8), i == split ? high : ref);
   }
-  shmd_tx_publish(t, dir->at, SHMD_REF(SHMD_REF_DIRECTORY, log2 + 1, offset));
+  publish(t, dir->at, SHMD_REF_OF_DIRECTORY(log2 + 1, dir->depth, offset));
   shmd_block_free(t, SHMD_REF_OFFSET(dir->ref), log2);
   return 0;
 }
@@ -209,7 +213,7 @@ static int child_directory(shmd_tx* t, shmd_cursor* c, uint32_t depth, uint64_t 
   if (result < 0) return result;
   shmd_store_release(shmd_word(t->a, offset), low);
   shmd_store_release(shmd_word(t->a, offset + 8), high);
-  shmd_tx_publish(t, c->level[c->levels - 1].at, SHMD_REF(SHMD_REF_DIRECTORY, 1, offset));
+  publish(t, c->level[c->levels - 1].at, SHMD_REF_OF_DIRECTORY(1, depth, offset));
   return 0;
 }
 
@@ -226,13 +230,13 @@ static int split(shmd_tx* t, shmd_cursor* c, entry_set* set, uint32_t depth) {
   if (c->levels > 1 && depth < c->level[c->levels - 1].depth) { /* its references can be parted */
     publish_range(t, c, depth + 1, hash32 & ~bit, low);
     publish_range(t, c, depth + 1, hash32 | bit, high);
-  } else if (c->levels > 1 && SHMD_REF_LOG2(c->level[c->levels - 2].ref) < SHMD_DIRECTORY_LOG2) {
+  } else if (c->levels > 1 && shmd_ref_log2(c->level[c->levels - 2].ref) < SHMD_DIRECTORY_LOG2) {
     result = double_directory(t, c, low, high);
   } else {
     result = child_directory(t, c, depth, low, high);
   }
   if (result < 0) return result;
-  shmd_block_free(t, SHMD_REF_OFFSET(old), SHMD_REF_LOG2(old));
+  shmd_block_free(t, SHMD_REF_OFFSET(old), shmd_ref_log2(old));
   shmd_store_release(&shmd_control_of(t->a)->splits, shmd_load_acquire(&shmd_control_of(t->a)->splits) + 1);
   return 0;
 }
@@ -246,17 +250,17 @@ static int grow(shmd_tx* t, shmd_cursor* c) {
   if (array == 0) {
     uint64_t ref;
     result = build(t, set, 32, 0, SHMD_ARRAY_MIN_LOG2, 0, c, 0, &ref);
-    if (result == 0) shmd_tx_publish(t, c->level[0].at, ref);
+    if (result == 0) publish(t, c->level[0].at, ref);
     return result;
   }
-  descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+  descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
   if (descriptor == 0) return SHMD_ERR_CORRUPT;
   state = shmd_tx_get(t, descriptor + 8);
   depth = SHMD_BLOCK_DEPTH(state);
   if (!shmd_index_depth_fits(c, depth)) return corrupt(t, descriptor);
   result = gather(t, array, set);
   if (result < 0) return result;
-  log2 = SHMD_REF_LOG2(array);
+  log2 = shmd_ref_log2(array);
   if ((uint64_t)set->count * 2 <= log2_words(array))
     return rebuild(t, c, set, depth, log2); /* only tombstones were in the way */
   if (log2 < SHMD_ARRAY_LOG2) return rebuild(t, c, set, depth, log2 + 1);
@@ -273,7 +277,7 @@ int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c
     int result;
     if (c->found || (c->at != 0 && c->slot == SHMD_SLOT_TOMBSTONE)) return 0;
     if (array != 0) {
-      const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+      const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
       if (descriptor == 0) return SHMD_ERR_CORRUPT;
       if (c->at != 0 && has_room(SHMD_BLOCK_USED(shmd_tx_get(t, descriptor + 8)), log2_words(array))) return 0;
     }
@@ -288,7 +292,7 @@ int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c
 void shmd_index_set(shmd_tx* t, shmd_cursor* c, uint64_t offset) {
   if (!c->found) {
     const uint64_t array = c->level[c->levels - 1].ref;
-    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
     const uint64_t state = shmd_tx_get(t, descriptor + 8);
     shmd_tx_set(t, descriptor + 8,
                 SHMD_BLOCK_STATE(SHMD_BLOCK_LIVE(state) + 1, SHMD_BLOCK_USED(state) + (c->slot == SHMD_SLOT_EMPTY),
@@ -303,7 +307,7 @@ void shmd_index_set(shmd_tx* t, shmd_cursor* c, uint64_t offset) {
 static int shrink_directory(shmd_tx* t, shmd_cursor* c) {
   shmd_path_level* dir = &c->level[c->levels - 2];
   while (SHMD_REF_KIND(dir->ref) == SHMD_REF_DIRECTORY) {
-    const uint32_t log2 = SHMD_REF_LOG2(dir->ref);
+    const uint32_t log2 = shmd_ref_log2(dir->ref);
     const uint64_t half = UINT64_C(1) << (log2 - 1), base = SHMD_REF_OFFSET(dir->ref);
     uint64_t i, offset;
     for (i = 0; i < half; ++i) {
@@ -312,15 +316,15 @@ static int shrink_directory(shmd_tx* t, shmd_cursor* c) {
     }
     if (log2 == 1) {
       const uint64_t ref = shmd_tx_get(t, base);
-      shmd_tx_publish(t, dir->at, ref);
+      publish(t, dir->at, ref);
       dir->ref = ref;
     } else {
       const int result =
           shmd_block_allocate(t, SHMD_REF_DIRECTORY, log2 - 1, dir->depth, c->node, (uint32_t)c->hash, 0, 0, &offset);
       if (result < 0) return result;
       for (i = 0; i < half; ++i) shmd_store_release(shmd_word(t->a, offset + 8 * i), shmd_tx_get(t, base + 16 * i));
-      dir->ref = SHMD_REF(SHMD_REF_DIRECTORY, log2 - 1, offset);
-      shmd_tx_publish(t, dir->at, dir->ref);
+      dir->ref = SHMD_REF_OF_DIRECTORY(log2 - 1, dir->depth, offset);
+      publish(t, dir->at, dir->ref);
     }
     shmd_block_free(t, base, log2);
   }
@@ -334,11 +338,11 @@ static uint64_t sparse_buddy(shmd_tx* t, const shmd_cursor* c, uint32_t depth, u
   if (c->levels < 2) return 0;
   dir = &c->level[c->levels - 2];
   if (depth <= dir->depth) return 0;
-  span = UINT64_C(1) << (dir->depth + SHMD_REF_LOG2(dir->ref) - depth);
-  first = top_bits((uint32_t)c->hash, dir->depth, SHMD_REF_LOG2(dir->ref)) & ~(span - 1);
+  span = UINT64_C(1) << (dir->depth + shmd_ref_log2(dir->ref) - depth);
+  first = top_bits((uint32_t)c->hash, dir->depth, shmd_ref_log2(dir->ref)) & ~(span - 1);
   buddy = shmd_tx_get(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first ^ span));
   if (SHMD_REF_KIND(buddy) != SHMD_REF_ARRAY || buddy == c->level[c->levels - 1].ref) return 0;
-  descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(buddy), SHMD_REF_LOG2(buddy));
+  descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(buddy), shmd_ref_log2(buddy));
   if (descriptor == 0) return 0;
   state = shmd_tx_get(t, descriptor + 8);
   if (SHMD_BLOCK_DEPTH(state) != depth || SHMD_BLOCK_LIVE(state) + live > (1u << SHMD_ARRAY_LOG2) / 8) return 0;
@@ -355,23 +359,23 @@ static int merge(shmd_tx* t, shmd_cursor* c, uint32_t depth, uint64_t buddy) {
     result = build(t, set, 32, 0, fitting_log2(set->count, SHMD_ARRAY_LOG2), depth - 1, c, (uint32_t)c->hash, &ref);
   if (result < 0) return result;
   publish_range(t, c, depth - 1, (uint32_t)c->hash, ref);
-  shmd_block_free(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
-  shmd_block_free(t, SHMD_REF_OFFSET(buddy), SHMD_REF_LOG2(buddy));
+  shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
+  shmd_block_free(t, SHMD_REF_OFFSET(buddy), shmd_ref_log2(buddy));
   shmd_store_release(&shmd_control_of(t->a)->merges, shmd_load_acquire(&shmd_control_of(t->a)->merges) + 1);
   return shrink_directory(t, c);
 }
 
 bool shmd_index_remove(shmd_tx* t, shmd_cursor* c) {
   const uint64_t array = c->level[c->levels - 1].ref;
-  const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+  const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
   const uint64_t state = shmd_tx_get(t, descriptor + 8), slots = log2_words(array);
   const uint64_t behind = SHMD_REF_OFFSET(array) + ((c->at - SHMD_REF_OFFSET(array) + 8) & (8 * slots - 1));
   const bool emptied = shmd_tx_get(t, behind) == SHMD_SLOT_EMPTY; /* no probe goes on from here */
   const uint32_t live = SHMD_BLOCK_LIVE(state) - 1;
   if (t->error != 0) return false;
   if (live == 0 && c->levels == 1) {
-    shmd_tx_publish(t, c->level[0].at, 0);
-    shmd_block_free(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+    publish(t, c->level[0].at, 0);
+    shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
     return false;
   }
   shmd_tx_publish(t, c->at, emptied ? SHMD_SLOT_EMPTY : SHMD_SLOT_TOMBSTONE);
@@ -393,7 +397,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
     if (result < 0) return result;
     array = c.level[c.levels - 1].ref;
     if (array == 0) return 0;
-    log2 = SHMD_REF_LOG2(array);
+    log2 = shmd_ref_log2(array);
     descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), log2);
     if (descriptor == 0) return SHMD_ERR_CORRUPT;
     state = shmd_tx_get(t, descriptor + 8);
@@ -413,7 +417,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
       return rebuild(t, &c, set, SHMD_BLOCK_DEPTH(state), fitting_log2(set->count, log2 - 1));
     }
     if (live == 0 && c.levels == 1) {
-      shmd_tx_publish(t, c.level[0].at, 0);
+      publish(t, c.level[0].at, 0);
       shmd_block_free(t, SHMD_REF_OFFSET(array), log2);
     }
     return 0;
@@ -443,7 +447,7 @@ bool shmd_index_find_block(shmd_tx* t, uint32_t node, uint32_t prefix, uint64_t 
 
 int shmd_index_move_block(shmd_tx* t, shmd_cursor* c) {
   const uint64_t old = c->level[c->levels - 1].ref;
-  const uint32_t log2 = SHMD_REF_LOG2(old);
+  const uint32_t log2 = shmd_ref_log2(old);
   const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(old), log2);
   uint64_t state, offset, i;
   int result;
@@ -457,9 +461,9 @@ int shmd_index_move_block(shmd_tx* t, shmd_cursor* c) {
   for (i = 0; i < UINT64_C(1) << log2; ++i)
     shmd_store_release(shmd_word(t->a, offset + 8 * i), shmd_tx_get(t, SHMD_REF_OFFSET(old) + 8 * i));
   if (SHMD_REF_KIND(old) == SHMD_REF_ARRAY)
-    publish_range(t, c, SHMD_BLOCK_DEPTH(state), (uint32_t)c->hash, SHMD_REF(SHMD_REF_ARRAY, log2, offset));
+    publish_range(t, c, SHMD_BLOCK_DEPTH(state), (uint32_t)c->hash, SHMD_REF_OF_ARRAY(log2, offset));
   else
-    shmd_tx_publish(t, c->level[c->levels - 1].at, SHMD_REF(SHMD_REF_DIRECTORY, log2, offset));
+    publish(t, c->level[c->levels - 1].at, old - SHMD_REF_OFFSET(old) + offset);
   shmd_block_free(t, SHMD_REF_OFFSET(old), log2);
   return t->error;
 }

@@ -54,7 +54,13 @@ bool shmd_index_find_block(shmd_tx* t, uint32_t node, uint32_t prefix, uint64_t 
 SHMD_INLINE bool shmd_index_depth_fits(const shmd_cursor* c, uint32_t depth) {
   const shmd_path_level* dir = &c->level[c->levels >= 2 ? c->levels - 2 : 0];
   if (c->levels < 2) return depth == 0;
-  return depth >= dir->depth && depth <= dir->depth + SHMD_REF_LOG2(dir->ref);
+  return depth >= dir->depth && depth <= dir->depth + shmd_ref_log2(dir->ref);
+}
+/* Whether a reference is to a directory that can stand where `depth` hash bits are used up. */
+SHMD_INLINE bool shmd_index_directory_fits(uint64_t ref, uint32_t depth) {
+  const uint32_t log2 = shmd_ref_log2(ref);
+  return SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY && log2 != 0 && log2 <= SHMD_DIRECTORY_LOG2 &&
+         depth + log2 <= SHMD_MAX_DEPTH && ref == SHMD_REF_OF_DIRECTORY(log2, depth, SHMD_REF_OFFSET(ref));
 }
 /* Moves the block that the cursor's last level refers to into a new block (compaction). NO_SPACE. */
 int shmd_index_move_block(shmd_tx* t, shmd_cursor* c);

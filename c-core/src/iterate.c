@@ -75,11 +75,10 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
   if (result < 0) return result;
   *end = UINT64_C(1) << 32;
   while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
-    const uint32_t log2 = SHMD_REF_LOG2(ref);
+    const uint32_t log2 = shmd_ref_log2(ref);
     const uint64_t base = SHMD_REF_OFFSET(ref);
     uint64_t i, span;
-    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 > SHMD_MAX_DEPTH || base >= r->limit || (base & 7))
-      return SHMD_ERR_CORRUPT;
+    if (!shmd_index_directory_fits(ref, depth) || base >= r->limit) return SHMD_ERR_CORRUPT;
     i = (uint32_t)(prefix << depth) >> (32 - log2);
     ref = shmd_snapshot_word(it->s, base + 8 * i);
     depth += log2;
@@ -88,8 +87,8 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
     if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY)
       for (++i; i < UINT64_C(1) << log2 && shmd_snapshot_word(it->s, base + 8 * i) == ref; ++i) *end += span;
   }
-  if (ref != 0 && (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
-                   SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7)))
+  if (ref != 0 && (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || shmd_ref_log2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
+                   SHMD_REF_OFFSET(ref) >= r->limit))
     return SHMD_ERR_CORRUPT;
   *array = ref;
   return 0;
@@ -98,7 +97,7 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
 /* The visible entries of an array within [cursor, end), by hash. */
 static int collect(shmd_iter* it, uint64_t array, uint64_t end, uint32_t* count) {
   const shmd_reader* r = &it->s->a->reader;
-  const uint64_t slots = UINT64_C(1) << SHMD_REF_LOG2(array);
+  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
   uint64_t i, refs = 0;
   *count = 0;
   for (i = 0; i < slots; ++i) {

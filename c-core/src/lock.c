@@ -1,4 +1,4 @@
-#include "lock.h"
+#include "call.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -14,15 +14,8 @@
 #define QUIESCE_PAUSE UINT64_C(20000)
 #define MS UINT64_C(1000000)
 
-/* The calling thread. `busy` from the first instruction of a call to its last: a signal handler that finds it set has
- * interrupted this very thread, whatever state the lock is in. */
-typedef struct lock_thread {
-  uint64_t id; /* system thread id, 0 = not prepared: no thread-exit destructor yet */
-  volatile uint32_t busy;
-  uint32_t holds; /* locks held by this thread */
-} lock_thread;
-
-static _Thread_local lock_thread self;
+typedef shmd_lock_thread lock_thread;
+_Thread_local shmd_lock_thread shmd_lock_self;
 static pthread_key_t thread_key;
 static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
 static bool thread_key_made;
@@ -50,8 +43,8 @@ static int prepare_thread(lock_thread* me) {
 }
 
 void shmd_lock_forked(void) {
-  self.id = 0;
-  self.holds = 0;
+  shmd_lock_self.id = 0;
+  shmd_lock_self.holds = 0;
 }
 
 void shmd_lock_unloaded(void) {
@@ -59,7 +52,7 @@ void shmd_lock_unloaded(void) {
   thread_key_made = false;
 }
 
-static int interrupted(void) {
+int shmd_call_interrupted(void) {
   return shmd_fail_plain(SHMD_ERR_BUSY,
                          "called from a signal handler that interrupted another call of this thread; try again "
                          "from outside the handler");
@@ -83,7 +76,7 @@ static bool mine(const shmd_attachment* a, const lock_thread* me) {
          shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_relaxed(a->generation) != 0;
 }
 
-bool shmd_lock_mine(const shmd_attachment* a) { return mine(a, &self); }
+bool shmd_lock_mine(const shmd_attachment* a) { return mine(a, &shmd_lock_self); }
 
 /* ---- taking and releasing ---- */
 
@@ -247,7 +240,7 @@ int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info) {
   const uint64_t word = shmd_load_acquire(&shmd_control_of(a)->lock);
   describe(a, word, info);
   if (!info->held) return 0;
-  info->by_this_thread = mine(a, &self);
+  info->by_this_thread = mine(a, &shmd_lock_self);
   info->alive = info->slot == a->slot || (info->slot < a->max_processes &&
                                           shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + info->slot, 1) == 1);
   return 0;
@@ -345,61 +338,52 @@ static int acquire(shmd_attachment* a, lock_thread* me, uint64_t flags, int64_t 
 
 /* ---- single writes ---- */
 
-static SHMD_NOINLINE int enter_slowly(shmd_attachment* a, lock_thread* me) {
+int shmd_call_enter_slowly(shmd_attachment* a) {
+  lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
-  int result = ready(a, me);
-  if (result >= 0) {
-    if (mine(a, me)) {
-      ++a->depth;
-      /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
-      shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
-    } else {
-      result = acquire(a, me, 0, SHMD_DEFAULT_TIMEOUT);
-      if (result == SHMD_TIMED_OUT) result = shmd_error_slot()->code = SHMD_ERR_LOCK_TIMEOUT;
-    }
+  int result = 0;
+  me->busy = 1;
+  if (mine(a, me)) {
+    ++a->depth;
+    /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
+    shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+  } else {
+    result = ready(a, me);
+    if (result >= 0) result = acquire(a, me, 0, SHMD_DEFAULT_TIMEOUT);
+    if (result == SHMD_TIMED_OUT) result = shmd_error_slot()->code = SHMD_ERR_LOCK_TIMEOUT;
   }
   if (result < 0) {
-    --me->busy;
+    me->busy = 0;
     return result;
   }
   a->in_call = 1;
   return result;
 }
 
-int shmd_call_enter(shmd_attachment* a) {
-  lock_thread* me = &self;
-  if (SHMD_UNLIKELY(me->busy)) return interrupted();
-  ++me->busy;
-  if (SHMD_LIKELY(me->id != 0 && shmd_load_acquire(&a->owner) != 0 && shmd_load_relaxed(a->generation) != 0)) {
-    const uint64_t word = shmd_load_acquire(&shmd_control_of(a)->lock);
-    if (SHMD_LIKELY((word & SHMD_LOCK_SLOT_MASK) == 0 && try_take(a, me, word, 0) != 0)) {
-      a->in_call = 1;
-      return 0;
-    }
+void shmd_lock_wake_sleepers(shmd_attachment* a, uint64_t word) {
+  shmd_control* c = shmd_control_of(a);
+  if (word & SHMD_LOCK_WAITERS) shmd_os_wake(&c->lock, 1);
+  if (shmd_load_acquire(&c->sleepers) != 0) {
+    (void)shmd_exchange(&c->sleepers, 0);
+    shmd_os_wake(&c->published, INT_MAX);
   }
-  return enter_slowly(a, me);
 }
 
-void shmd_call_leave(shmd_attachment* a) {
+void shmd_call_leave_slowly(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
-  lock_thread* me = &self;
-  if (SHMD_UNLIKELY(a->depth > 1)) {
+  lock_thread* me = &shmd_lock_self;
+  if (a->depth > 1) {
     --a->depth;
     a->in_call = 0;
     /* SYNC quiesce: publishes that the write is over. */
     shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
   } else {
     /* SYNC quiesce: publishes the end of a write that had called back, and so had become a section. */
-    if (SHMD_UNLIKELY(shmd_load_acquire(&c->inner) & 1)) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+    if (shmd_load_acquire(&c->inner) & 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
     (void)unlock(a, me, 0);
   }
-  /* A follower sets the flag, with a full barrier, before it looks at `published` for the last time; this load comes after
-   * the store to `published` and a full barrier: the unlock, or the end of the call. */
-  if (SHMD_UNLIKELY(shmd_load_acquire(&c->sleepers) != 0)) {
-    (void)shmd_exchange(&c->sleepers, 0);
-    shmd_os_wake(&c->published, INT_MAX);
-  }
-  --me->busy;
+  shmd_lock_wake_sleepers(a, 0);
+  me->busy = 0;
 }
 
 uint32_t shmd_call_pause(shmd_attachment* a) {
@@ -417,13 +401,13 @@ uint32_t shmd_call_pause(shmd_attachment* a) {
     }
     a->held |= SHMD_LOCK_EXPLICIT;
   }
-  self.busy = 0;
+  shmd_lock_self.busy = 0;
   return floor;
 }
 
 void shmd_call_resume(shmd_attachment* a, uint32_t floor) {
   shmd_control* c = shmd_control_of(a);
-  self.busy = 1;
+  shmd_lock_self.busy = 1;
   a->paused = floor;
   /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
   shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
@@ -433,9 +417,9 @@ void shmd_call_resume(shmd_attachment* a, uint32_t floor) {
 /* ---- explicit sections ---- */
 
 int shmd_lock_acquire(shmd_attachment* a, int64_t timeout) {
-  lock_thread* me = &self;
+  lock_thread* me = &shmd_lock_self;
   int result;
-  if (me->busy) return interrupted();
+  if (me->busy) return shmd_call_interrupted();
   ++me->busy;
   result = ready(a, me);
   if (result >= 0) {
@@ -450,9 +434,9 @@ int shmd_lock_acquire(shmd_attachment* a, int64_t timeout) {
 }
 
 int shmd_lock_release(shmd_attachment* a) {
-  lock_thread* me = &self;
+  lock_thread* me = &shmd_lock_self;
   int result = 0;
-  if (me->busy) return interrupted();
+  if (me->busy) return shmd_call_interrupted();
   if (!mine(a, me) || a->depth <= a->paused)
     return shmd_fail(SHMD_ERR_NOT_LOCKED, "dict '%s': the calling thread does not hold the lock; lock it first",
                      a->name);
@@ -468,7 +452,7 @@ int shmd_lock_release(shmd_attachment* a) {
 /* ---- for attach.c ---- */
 
 int shmd_lock_adopt(shmd_attachment* a) {
-  lock_thread* me = &self;
+  lock_thread* me = &shmd_lock_self;
   const uint64_t word = shmd_load_acquire(&shmd_control_of(a)->lock);
   int result;
   if ((word & SHMD_LOCK_SLOT_MASK) != shmd_load_acquire(&a->owner)) return 0;
@@ -482,7 +466,7 @@ int shmd_lock_adopt(shmd_attachment* a) {
 }
 
 void shmd_lock_abandon(shmd_attachment* a) {
-  lock_thread* me = &self;
+  lock_thread* me = &shmd_lock_self;
   if (!mine(a, me)) return;
   a->in_call = 1;
   if (shmd_engine_recover(a) < 0)
@@ -521,7 +505,7 @@ static int quiesce_slowly(shmd_attachment* a, lock_thread* me, uint64_t word, ui
 
 int shmd_lock_quiesce(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
-  lock_thread* me = &self;
+  lock_thread* me = &shmd_lock_self;
   uint64_t word, inner;
   int result, i;
   shmd_full_barrier();
@@ -535,7 +519,7 @@ int shmd_lock_quiesce(shmd_attachment* a) {
     if (moved_on(c, word, inner)) return 0;
     shmd_pause();
   }
-  if (me->busy) return interrupted();
+  if (me->busy) return shmd_call_interrupted();
   ++me->busy;
   result = ready(a, me);
   if (result >= 0) result = quiesce_slowly(a, me, word, inner);

@@ -22,12 +22,9 @@
 #define SHMD_LOCK_BROKEN UINT64_C(0xffff)
 #define SHMD_LOCK_ACQUISITION (UINT64_C(1) << 32)
 
-/* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
- * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
- * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT. */
-int shmd_call_enter(shmd_attachment* a);
-/* Leaves it; wakes lock waiters, then followers whose flag is set in control.sleepers. */
-void shmd_call_leave(shmd_attachment* a);
+/* Single writing calls begin and end inline, see call.h, or here: the same, whatever the case. */
+int shmd_call_enter_slowly(shmd_attachment* a);
+void shmd_call_leave_slowly(shmd_attachment* a);
 
 /* Around a callback of the user's within a call: the lock stays, but no write is under way, and the thread may call in. */
 uint32_t shmd_call_pause(shmd_attachment* a); /* what shmd_call_resume wants */

@@ -115,31 +115,6 @@ static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
   return 0;
 }
 
-void shmd_log_write(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
-  unsigned char* at = shmd_at(t->a, offset);
-  shmd_record* rec = (shmd_record*)(void*)at;
-  const uint64_t flags =
-      (uint64_t)r->kind | (t->appended ? 0u : SHMD_REC_FIRST) | (r->previous ? SHMD_REC_PREVIOUS : 0u);
-  /* SYNC slot: the record is written before the slot that leads to it is published. */
-  shmd_store_release(&rec->stamp, ((position >> 3) << 8) | flags);
-  shmd_store_release(&rec->sizes, ((uint64_t)r->value_size << 32) | r->key_size);
-  shmd_store_release(&rec->where, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
-  at += sizeof(shmd_record);
-  if (r->previous) {
-    shmd_store_release((uint64_t*)(void*)at, r->previous);
-    at += 8;
-  }
-  if (r->key_size == 8)
-    shmd_copy_in(at, r->key, 8);
-  else if (r->key_size)
-    shmd_copy_in(at, r->key, r->key_size);
-  at += SHMD_PAD8(r->key_size);
-  if (r->value_size == 8)
-    shmd_copy_in(at, r->value, 8);
-  else if (r->value_size)
-    shmd_copy_in(at, r->value, r->value_size);
-}
-
 int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
                     uint64_t* size) {
   const uint64_t bytes =

@@ -30,7 +30,26 @@ int shmd_log_format(shmd_tx* t);
 int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
                     uint64_t* size);
 /* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */
-void shmd_log_write(shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* record);
+SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
+  uint64_t* at = shmd_word(t->a, offset);
+  const uint64_t flags =
+      (uint64_t)r->kind | (t->appended ? 0u : SHMD_REC_FIRST) | (r->previous ? SHMD_REC_PREVIOUS : 0u);
+  /* SYNC slot: the record is written before the slot that leads to it is published. */
+  shmd_store_release(at, ((position >> 3) << 8) | flags);
+  shmd_store_release(at + 1, ((uint64_t)r->value_size << 32) | r->key_size);
+  shmd_store_release(at + 2, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
+  at += 3;
+  if (r->previous) shmd_store_release(at++, r->previous);
+  if (r->key_size == 8)
+    shmd_copy_in(at, r->key, 8);
+  else if (r->key_size)
+    shmd_copy_in(at, r->key, r->key_size);
+  at += SHMD_PAD8(r->key_size) / 8;
+  if (r->value_size == 8)
+    shmd_copy_in(at, r->value, 8);
+  else if (r->value_size)
+    shmd_copy_in(at, r->value, r->value_size);
+}
 /* Appends a copy of a live record to the cold log. NO_SPACE. */
 int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
 /* Segments whose end is older than buffer_size leave history; at most a few per call. */

@@ -184,6 +184,8 @@ int shmd_object_map(shmd_attachment* a, const shmd_superblock* super) {
                            "address space",
                            a->name, (unsigned long long)super->max_size);
   }
+  a->segments = (shmd_segment*)(void*)(base + super->segments_offset);
+  a->segment_count = super->segment_count;
   a->segment_size = super->segment_size;
   a->segment_shift = super->segment_shift;
   a->max_processes = super->max_processes;

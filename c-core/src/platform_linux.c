@@ -192,19 +192,31 @@ void shmd_os_close(int fd) {
   if (fd >= 0) (void)close(fd);
 }
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
 int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base) {
-  /* Under mlockall(MCL_FUTURE) a readable mapping would be filled at once: the whole reserve. So it is made without
+  /* Address and offset must agree within a huge page, or the kernel cannot use one: the place is reserved first, larger.
+   * Under mlockall(MCL_FUTURE) a readable mapping would be filled at once: the whole reserve. So all is mapped without
    * access, unlocked, and only then opened. */
-  void* p = mmap(NULL, (size_t)size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  const size_t length = (size_t)size, reserve = length + HUGE_PAGE;
+  char *p, *at;
+  int error = 0;
+  p = (char*)mmap(NULL, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return -errno;
-  (void)munlock(p, (size_t)size);
-  if (mprotect(p, (size_t)size, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0) {
-    const int error = -errno;
-    (void)munmap(p, (size_t)size);
+  at = p + (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+  if (mmap(at, length, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) error = -errno;
+  if (error == 0) {
+    (void)munlock(at, length);
+    if (mprotect(at, length, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0) error = -errno;
+  }
+  if (error != 0) {
+    (void)munmap(p, reserve);
     return error;
   }
-  (void)madvise(p, (size_t)size, MADV_DONTDUMP);
-  *base = (unsigned char*)p;
+  if (at != p) (void)munmap(p, (size_t)(at - p));
+  if (at + length != p + reserve) (void)munmap(at + length, (size_t)(p + reserve - (at + length)));
+  (void)madvise(at, length, MADV_DONTDUMP);
+  *base = (unsigned char*)at;
   return 0;
 }
 

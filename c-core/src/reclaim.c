@@ -110,7 +110,7 @@ static int ghosts_step(shmd_tx* t, uint64_t appended) {
 /* ---- sweep ---- */
 
 static int sweep_array(shmd_tx* t, uint64_t array) {
-  const uint64_t slots = UINT64_C(1) << SHMD_REF_LOG2(array);
+  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
   uint64_t i;
   for (i = 0; i < slots; ++i) {
     const uint64_t slot = shmd_tx_get(t, SHMD_REF_OFFSET(array) + 8 * i);
@@ -154,11 +154,11 @@ static int sweep_step(shmd_tx* t) {
   array = c.level[c.levels - 1].ref;
   depth = c.level[c.levels - 1].depth;
   if (array != 0) {
-    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
     if (descriptor == 0 || sweep_array(t, array) < 0) return SHMD_ERR_CORRUPT;
     depth = SHMD_BLOCK_DEPTH(shmd_tx_get(t, descriptor + 8));
     if (!shmd_index_depth_fits(&c, depth)) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
-    shmd_block_free(t, SHMD_REF_OFFSET(array), SHMD_REF_LOG2(array));
+    shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
   }
   span = UINT64_C(1) << (32 - depth);
   next = (prefix & ~(span - 1)) + span;
@@ -166,7 +166,7 @@ static int sweep_step(shmd_tx* t) {
     shmd_tx_publish(t, c.level[0].at, 0);
   } else {
     const shmd_path_level* dir = &c.level[c.levels - 2];
-    const uint32_t log2 = SHMD_REF_LOG2(dir->ref), top = dir->depth;
+    const uint32_t log2 = shmd_ref_log2(dir->ref), top = dir->depth;
     const uint64_t count = depth >= top + log2 ? 1 : UINT64_C(1) << (top + log2 - depth);
     const uint64_t first = (((uint64_t)(uint32_t)prefix << top & UINT32_MAX) >> (32 - log2)) & ~(count - 1);
     uint32_t level;
@@ -177,7 +177,7 @@ static int sweep_step(shmd_tx* t) {
       if (dir->depth != 0 && next >> (32 - dir->depth) == prefix >> (32 - dir->depth)) break;
       if (dir->depth == 0 && next <= UINT32_MAX) break;
       shmd_tx_publish(t, dir->at, 0);
-      shmd_block_free(t, SHMD_REF_OFFSET(dir->ref), SHMD_REF_LOG2(dir->ref));
+      shmd_block_free(t, SHMD_REF_OFFSET(dir->ref), shmd_ref_log2(dir->ref));
     }
   }
   shmd_tx_set(t, SHMD_N(t, id, sweep), next);

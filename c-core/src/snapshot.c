@@ -5,6 +5,7 @@
 #include "attach.h"
 #include "dict.h"
 #include "error.h"
+#include "index.h"
 #include "lock.h"
 #include "redo.h"
 #include "transaction.h"
@@ -173,21 +174,21 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
   int result = shmd_snapshot_index(s, node, &ref, &id);
   if (result < 0) return result;
   while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
-    const uint32_t log2 = SHMD_REF_LOG2(ref);
-    if (log2 == 0 || log2 > SHMD_DIRECTORY_LOG2 || depth + log2 >= 32 || SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
-      return corrupt(s);
+    const uint32_t log2 = shmd_ref_log2(ref);
+    if (!shmd_index_directory_fits(ref, depth) || SHMD_REF_OFFSET(ref) >= r->limit) return corrupt(s);
     ref = shmd_snapshot_word(
         s, SHMD_REF_OFFSET(ref) + 8 * (uint64_t)((uint32_t)((uint32_t)key->hash << depth) >> (32 - log2)));
     depth += log2;
   }
   if (ref == 0) return SHMD_NOT_FOUND;
-  if (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || SHMD_REF_LOG2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
-      SHMD_REF_OFFSET(ref) >= r->limit || (ref & 7))
+  if (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || shmd_ref_log2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
+      SHMD_REF_OFFSET(ref) >= r->limit)
     return corrupt(s);
   array = ref;
-  mask = (UINT64_C(1) << SHMD_REF_LOG2(array)) - 1;
+  mask = (UINT64_C(1) << shmd_ref_log2(array)) - 1;
   for (i = 0; i <= mask; ++i) {
-    const uint64_t slot = shmd_snapshot_word(s, SHMD_REF_OFFSET(array) + 8 * ((key->hash + i) & mask));
+    const uint64_t slot =
+        shmd_snapshot_word(s, SHMD_REF_OFFSET(array) + 8 * ((SHMD_PROBE_START(key->hash) + i) & mask));
     if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
     if (((slot ^ key->hash) >> 48) != 0 || !shmd_slot_refers(slot)) continue;
     if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, v)) return corrupt(s);

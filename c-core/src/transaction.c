@@ -1,6 +1,6 @@
 #include "transaction.h"
+#include "call.h"
 #include "dict.h"
-#include "lock.h"
 #include "log.h"
 #include "platform.h"
 #include "reclaim.h"

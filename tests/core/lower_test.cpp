@@ -231,13 +231,13 @@ TEST_CASE("quiescing waits for the write under way, not for the section around i
     until(1);
     *stage = 2; // in a section, no write
     until(3);
-    must(shmd_call_enter(mine), "enter");
+    must(shmd_call_enter_slowly(mine), "enter");
     *stage = 4; // in a write of the section
     until(5);
-    shmd_call_leave(mine); // the section goes on
+    shmd_call_leave_slowly(mine); // the section goes on
     until(6);
     must(shmd_unlock(d), "unlock");
-    must(shmd_call_enter(mine), "enter");
+    must(shmd_call_enter_slowly(mine), "enter");
     *stage = 8; // in a single write
     for (;;) pause();
   });

@@ -18,6 +18,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define SHMD_TSAN 1
 #elif defined(__has_feature)
@@ -106,7 +110,7 @@ SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
 SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t size) {
   int equal;
   __asm__ __volatile__("" ::: "memory");
-  equal = memcmp(shared, own, size) == 0;
+  equal = size == 8 ? memcmp(shared, own, 8) == 0 : memcmp(shared, own, size) == 0;
   __asm__ __volatile__("" ::: "memory");
   return equal;
 }
@@ -154,6 +158,31 @@ SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t siz
   return 1;
 }
 #endif
+
+/* ---- eight words at once ---- */
+
+/* Which of eight words have the upper 16 bits of `like`: bit i stands for words[i]. It only says where to look: whoever
+ * acts on it loads the word itself, in order. On x86-64 SSE2, which every such machine has, compares all at once. */
+SHMD_INLINE uint32_t shmd_match_high16(const uint64_t* words, uint64_t like) {
+#if defined(__x86_64__) && !defined(SHMD_TSAN)
+  const __m128 a = _mm_loadu_ps((const float*)(const void*)words);
+  const __m128 b = _mm_loadu_ps((const float*)(const void*)(words + 2));
+  const __m128 c = _mm_loadu_ps((const float*)(const void*)(words + 4));
+  const __m128 d = _mm_loadu_ps((const float*)(const void*)(words + 6));
+  const __m128i low = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(a, b, 0xdd)), 16);
+  const __m128i high = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(c, d, 0xdd)), 16);
+  const __m128i tag = _mm_set1_epi16((short)(like >> 48));
+  const __m128i same = _mm_cmpeq_epi16(_mm_packs_epi32(low, high), tag);
+  return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
+#else
+  uint32_t i, found = 0;
+  for (i = 0; i < 8; ++i)
+    if (((__atomic_load_n(words + i, __ATOMIC_ACQUIRE) ^ like) >> 48) == 0) found |= 1u << i;
+  return found;
+#endif
+}
+/* REQUIRES: bits != 0. */
+SHMD_INLINE uint32_t shmd_lowest_bit(uint32_t bits) { return (uint32_t)__builtin_ctz(bits); }
 
 SHMD_INLINE void shmd_pause(void) {
 #if defined(__x86_64__)

@@ -91,10 +91,11 @@ typedef struct shmd_control {
   uint64_t inner;       /* odd while a call writes inside an explicitly locked section */
   uint64_t pad1[5];
   /* line 2: what every read looks at; seldom written */
-  uint64_t recycle;   /* moves between any free and the first reuse of the freed bytes */
-  uint64_t root_node; /* {generation:32 | id:32} of the present root */
-  uint64_t floor;     /* pins below it are revoked */
-  uint64_t pad2[5];
+  uint64_t recycle;    /* moves between any free and the first reuse of the freed bytes */
+  uint64_t root_node;  /* {generation:32 | id:32} of the present root */
+  uint64_t root_index; /* the present root's index: equals its node's `root` word, a step nearer to readers */
+  uint64_t floor;      /* pins below it are revoked */
+  uint64_t pad2[4];
   /* line 3 */
   uint64_t published; /* position: all commits below it are applied */
   uint64_t pad3[7];
@@ -251,23 +252,40 @@ enum shmd_record_flags {
 
 /* ---- index references and slots ---- */
 
-/* Reference: {kind:8 | log2 length:8 | offset:48}. Slot: {tag:16 | offset of the record:48}. */
+/* Reference: {words - 1:16 | offset:43, a multiple of 32 | shift:5}; 0 = none. An array has shift 0: `hash & (words - 1)`,
+ * rounded down to a multiple of SHMD_GROUP, is where a probe starts. In a directory `(hash32 >> shift) & (words - 1)` is the
+ * way on, so shift is 32 less the hash bits that are used up by then: a reader computes nothing that depends on depth.
+ * Slot: {tag:16 | offset of the record:48}. */
 enum shmd_ref_kind { SHMD_REF_NONE = 0, SHMD_REF_ARRAY = 1, SHMD_REF_DIRECTORY = 2 };
 #define SHMD_OFFSET_MASK ((UINT64_C(1) << 48) - 1)
 #define SHMD_WORD_MASK (SHMD_OFFSET_MASK & ~UINT64_C(7)) /* an offset that is a multiple of 8, whatever was stored */
 #define SHMD_SLOT_EMPTY UINT64_C(0)
 #define SHMD_SLOT_TOMBSTONE UINT64_C(1)
-#define SHMD_ARRAY_MIN_LOG2 2u
+#define SHMD_GROUP 8u /* slots that are looked at together: one cache line */
+#define SHMD_ARRAY_MIN_LOG2 3u
 #define SHMD_ARRAY_LOG2 9u           /* arrays double up to this, then split */
 #define SHMD_ARRAY_OVERFLOW_LOG2 12u /* keys that no more hash bits can part */
 #define SHMD_DIRECTORY_LOG2 9u
 #define SHMD_MAX_DEPTH 23u /* hash bits that lead to an array: the top ones of hash32; its low ones start the probe */
 
-#define SHMD_REF(kind, log2, offset) (((uint64_t)(kind) << 56) | ((uint64_t)(log2) << 48) | (offset))
-#define SHMD_REF_KIND(r) ((uint32_t)((r) >> 56))
-#define SHMD_REF_LOG2(r) ((uint32_t)((r) >> 48) & 0xffu)
-#define SHMD_REF_OFFSET(r) ((r)&SHMD_OFFSET_MASK)
+#define SHMD_PROBE_START(hash) ((hash) & ~(uint64_t)(SHMD_GROUP - 1))
+
+#define SHMD_REF_SHIFT(r) ((uint32_t)(r)&31u)
+#define SHMD_REF_MASK(r) ((uint32_t)((r) >> 48))
+#define SHMD_REF_OFFSET(r) ((r)&SHMD_OFFSET_MASK & ~UINT64_C(31))
+#define SHMD_REF_KIND(r) ((r) == 0 ? SHMD_REF_NONE : SHMD_REF_SHIFT(r) != 0 ? SHMD_REF_DIRECTORY : SHMD_REF_ARRAY)
+#define SHMD_REF_OF_ARRAY(log2, offset) ((((UINT64_C(1) << (log2)) - 1) << 48) | (offset))
+#define SHMD_REF_OF_DIRECTORY(log2, depth, offset) (SHMD_REF_OF_ARRAY(log2, offset) | (32u - (depth) - (log2)))
 #define SHMD_SLOT(hash, offset) (((hash)&UINT64_C(0xffff000000000000)) | (offset))
+
+/* log2 of the words that a reference claims: bits set in its mask, at most 16 whatever was stored. */
+static inline uint32_t shmd_ref_log2(uint64_t ref) {
+  uint32_t m = SHMD_REF_MASK(ref);
+  m -= (m >> 1) & 0x5555u;
+  m = (m & 0x3333u) + ((m >> 2) & 0x3333u);
+  m = (m + (m >> 4)) & 0x0f0fu;
+  return (m + (m >> 8)) & 0x1fu;
+}
 
 #define SHMD_PAD8(n) (((uint64_t)(n) + 7u) & ~UINT64_C(7))
 

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SHMD_READ_SLACK (UINT64_C(8) << 15) /* the longest array that a reference, however corrupt, can claim */
+#define SHMD_READ_SLACK (UINT64_C(8) << 16) /* the longest array that a reference, however corrupt, can claim */
 #define SHMD_READ_TRIES 64
 #define SHMD_MAX_NESTING 4096
 
@@ -103,47 +103,60 @@ SHMD_INLINE int shmd_record_read(const shmd_reader* r, uint64_t offset, shmd_rec
   return v->size <= r->max_size - offset;
 }
 
-/* Finds the entry of a live dict. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. A dict lives if no ancestor was removed. */
-SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_node_entry** out) {
+/* Whether a nested dict lives: it does if no ancestor was removed. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
+SHMD_INLINE int shmd_read_alive(const shmd_reader* r, shmd_node node) {
   /* SYNC root: observes the id stored by a clear of the root; the fresh node was complete before. */
   const uint64_t root = shmd_load_acquire(&shmd_reader_control(r)->root_node);
-  uint64_t id = node.id;
-  const shmd_node_entry* e;
-  if (SHMD_LIKELY(id == 0)) id = (uint32_t)root;
-  if (SHMD_UNLIKELY(id >= r->node_capacity)) return SHMD_ERR_CORRUPT;
-  e = r->nodes + id;
-  *out = e;
-  if (SHMD_UNLIKELY(node.id != 0)) {
-    uint64_t self = ((uint64_t)node.generation << 32) | node.id;
-    int depth;
-    for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
-      if (self == root) return 0;
-      if ((uint32_t)self >= r->node_capacity) return SHMD_ERR_CORRUPT;
-      e = r->nodes + (uint32_t)self;
-      if (shmd_load_acquire(&e->identity) != ((self & UINT64_C(0xffffffff00000000)) | SHMD_NODE_LIVE))
-        return SHMD_ERR_REMOVED;
-      self = shmd_load_acquire(&e->parent);
-    }
-    return SHMD_ERR_CORRUPT;
+  uint64_t self = ((uint64_t)node.generation << 32) | node.id;
+  int depth;
+  for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
+    const shmd_node_entry* e;
+    if (self == root) return 0;
+    if ((uint32_t)self >= r->node_capacity) return SHMD_ERR_CORRUPT;
+    e = r->nodes + (uint32_t)self;
+    if (shmd_load_acquire(&e->identity) != ((self & UINT64_C(0xffffffff00000000)) | SHMD_NODE_LIVE))
+      return SHMD_ERR_REMOVED;
+    self = shmd_load_acquire(&e->parent);
   }
-  return 0;
+  return SHMD_ERR_CORRUPT;
+}
+
+/* Finds the entry of a live dict. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
+SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_node_entry** out) {
+  uint64_t id = node.id;
+  /* SYNC root: as above. */
+  if (SHMD_LIKELY(id == 0)) id = (uint32_t)shmd_load_acquire(&shmd_reader_control(r)->root_node);
+  if (SHMD_UNLIKELY(id >= r->node_capacity)) return SHMD_ERR_CORRUPT;
+  *out = r->nodes + id;
+  return SHMD_LIKELY(node.id == 0) ? 0 : shmd_read_alive(r, node);
+}
+
+/* The reference to a live dict's index. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
+SHMD_INLINE int shmd_read_index(const shmd_reader* r, shmd_node node, uint64_t* ref) {
+  if (SHMD_LIKELY(node.id == 0)) {
+    /* SYNC index: observes a reference; what it refers to was written before it was published. */
+    *ref = shmd_load_acquire(&shmd_reader_control(r)->root_index);
+    return 0;
+  }
+  if (SHMD_UNLIKELY(node.id >= r->node_capacity)) return SHMD_ERR_CORRUPT;
+  /* SYNC index: as above. */
+  *ref = shmd_load_acquire(&r->nodes[node.id].root);
+  return shmd_read_alive(r, node);
 }
 
 /* Follows directories from `ref` to the array that `hash32` leads to; 0 = empty dict. Returns 0 or SHMD_ERR_CORRUPT.
  * Whatever a reference says, what is followed lies inside the object: below limit, and no longer than the slack. */
 SHMD_INLINE int shmd_read_array(const shmd_reader* r, uint64_t ref, uint32_t hash32, uint64_t* array) {
-  uint32_t depth;
-  for (depth = 0; SHMD_LIKELY(depth < 32) && SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY;) {
-    const uint32_t log2 = SHMD_REF_LOG2(ref) & 15;
-    const uint64_t at = ref & SHMD_WORD_MASK;
-    if (SHMD_UNLIKELY(at >= r->limit || log2 == 0)) return SHMD_ERR_CORRUPT;
+  uint32_t level;
+  for (level = 0; SHMD_REF_SHIFT(ref) != 0; ++level) {
+    const uint64_t at = SHMD_REF_OFFSET(ref);
+    if (SHMD_UNLIKELY(at >= r->limit || level >= SHMD_MAX_DEPTH)) return SHMD_ERR_CORRUPT;
     /* SYNC index: observes a reference; what it refers to was written before it was published. */
-    ref =
-        shmd_load_acquire((const uint64_t*)(const void*)(r->base + at) + ((uint32_t)(hash32 << depth) >> (32 - log2)));
-    depth += log2;
+    ref = shmd_load_acquire((const uint64_t*)(const void*)(r->base + at) +
+                            ((hash32 >> SHMD_REF_SHIFT(ref)) & SHMD_REF_MASK(ref)));
   }
   *array = ref;
-  return SHMD_UNLIKELY((ref & SHMD_WORD_MASK) >= r->limit || depth >= 32) ? SHMD_ERR_CORRUPT : 0;
+  return SHMD_UNLIKELY(SHMD_REF_OFFSET(ref) >= r->limit) ? SHMD_ERR_CORRUPT : 0;
 }
 
 /* What a look-up found: the slot, and the record as far as a read needs it. */
@@ -155,48 +168,64 @@ typedef struct shmd_found {
   uint32_t stamp; /* kind and flags of the record */
 } shmd_found;
 
+/* Takes a slot whose tag fits. 0 it refers to the key (a PUT or NODE record), SHMD_NOT_FOUND to a ghost of it,
+ * SHMD_KEPT to something else, SHMD_ERR_CORRUPT. */
+SHMD_INLINE int shmd_read_slot(const shmd_reader* r, const uint64_t* at, uint64_t slot, const void* key,
+                               size_t key_size, shmd_found* f) {
+  const uint64_t offset = slot & SHMD_WORD_MASK;
+  const unsigned char* record = r->base + offset;
+  uint64_t stamp, sizes, value;
+  if (SHMD_UNLIKELY(offset - 1 >= r->limit - 1)) return offset != 0 ? SHMD_ERR_CORRUPT : SHMD_KEPT;
+  stamp = shmd_load_acquire((const uint64_t*)(const void*)record);
+  sizes = shmd_load_acquire((const uint64_t*)(const void*)record + 1);
+  value = sizeof(shmd_record);
+  if (SHMD_UNLIKELY(stamp & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
+    value += (stamp & SHMD_REC_PREVIOUS ? 8u : 0u) + (stamp & SHMD_REC_EXPIRY ? 8u : 0u);
+  if (SHMD_UNLIKELY((sizes & 0xffffu) != key_size)) return SHMD_KEPT;
+  /* keys longer than the slack may not end beyond the object */
+  if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (sizes >> 32) > r->limit + SHMD_READ_SLACK))
+    return SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(!shmd_bytes_equal(record + value, key, key_size))) return SHMD_KEPT;
+  f->at = at;
+  f->slot = slot;
+  f->value = record + value + SHMD_PAD8(key_size);
+  f->value_size = sizes >> 32;
+  f->stamp = (uint32_t)stamp & 0xffu;
+  return SHMD_UNLIKELY((stamp & SHMD_REC_KIND) == SHMD_REC_ERASE) ? SHMD_NOT_FOUND : 0;
+}
+
 /* Looks `key` up in the dict whose index is `ref`. 0 found (a PUT or NODE record), SHMD_NOT_FOUND, SHMD_ERR_CORRUPT.
  * To be believed only if the recycle counter has not moved since before `ref` was loaded. */
 SHMD_INLINE int shmd_read_find(const shmd_reader* r, uint64_t ref, uint64_t hash, const void* key, size_t key_size,
                                shmd_found* f) {
-  uint64_t array, at, end, tried;
+  const uint64_t* words;
+  uint64_t array, mask, i, tried;
+  uint32_t likely;
+  int result;
   if (SHMD_UNLIKELY(shmd_read_array(r, ref, (uint32_t)hash, &array) != 0)) return SHMD_ERR_CORRUPT;
   if (SHMD_UNLIKELY(array == 0)) return SHMD_NOT_FOUND;
-  end = UINT64_C(8) << (SHMD_REF_LOG2(array) & 15);
-  at = (hash << 3) & (end - 8);
-  array &= SHMD_WORD_MASK;
-  for (tried = 0; tried < end; tried += 8) {
+  mask = SHMD_REF_MASK(array);
+  words = (const uint64_t*)(const void*)(r->base + SHMD_REF_OFFSET(array));
+  i = SHMD_PROBE_START(hash) & mask;
+  likely = shmd_match_high16(words + i, hash);
+  if (SHMD_LIKELY(likely != 0)) {
+    const uint64_t* at = words + i + shmd_lowest_bit(likely);
     /* SYNC slot: observes a record's offset; the record was written before its slot. */
-    const uint64_t slot = shmd_load_acquire((const uint64_t*)(const void*)(r->base + array + at));
+    const uint64_t slot = shmd_load_acquire(at);
     if (SHMD_LIKELY((slot ^ hash) >> 48 == 0)) {
-      const uint64_t offset = slot & SHMD_WORD_MASK;
-      const unsigned char* record = r->base + offset;
-      uint64_t stamp, sizes, value;
-      if (SHMD_UNLIKELY(offset - 1 >= r->limit - 1)) { /* 0: empty or a tombstone */
-        if (offset != 0) return SHMD_ERR_CORRUPT;
-      } else {
-        stamp = shmd_load_acquire((const uint64_t*)(const void*)record);
-        sizes = shmd_load_acquire((const uint64_t*)(const void*)record + 1);
-        value = sizeof(shmd_record);
-        if (SHMD_UNLIKELY(stamp & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
-          value += (stamp & SHMD_REC_PREVIOUS ? 8u : 0u) + (stamp & SHMD_REC_EXPIRY ? 8u : 0u);
-        if (SHMD_LIKELY((sizes & 0xffffu) == key_size)) {
-          /* keys longer than the slack may not end beyond the object */
-          if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (sizes >> 32) > r->limit + SHMD_READ_SLACK))
-            return SHMD_ERR_CORRUPT;
-          if (SHMD_LIKELY(shmd_bytes_equal(record + value, key, key_size))) {
-            f->at = (const uint64_t*)(const void*)(r->base + array + at);
-            f->slot = slot;
-            f->value = record + value + SHMD_PAD8(key_size);
-            f->value_size = sizes >> 32;
-            f->stamp = (uint32_t)stamp & 0xffu;
-            return SHMD_UNLIKELY((stamp & SHMD_REC_KIND) == SHMD_REC_ERASE) ? SHMD_NOT_FOUND : 0;
-          }
-        }
-      }
+      result = shmd_read_slot(r, at, slot, key, key_size, f);
+      if (SHMD_LIKELY(result != SHMD_KEPT)) return result;
+    }
+  }
+  for (tried = 0; tried <= mask; ++tried) {
+    /* SYNC slot: as above. */
+    const uint64_t slot = shmd_load_acquire(words + i);
+    if (SHMD_UNLIKELY((slot ^ hash) >> 48 == 0)) {
+      result = shmd_read_slot(r, words + i, slot, key, key_size, f);
+      if (result != SHMD_KEPT) return result;
     }
     if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
-    at = (at + 8) & (end - 8);
+    i = (i + 1) & mask;
   }
   return SHMD_NOT_FOUND;
 }
@@ -204,11 +233,11 @@ SHMD_INLINE int shmd_read_find(const shmd_reader* r, uint64_t ref, uint64_t hash
 /* One attempt at a get; to be believed only if the recycle counter has not moved since before. */
 SHMD_INLINE int shmd_read_once(const shmd_reader* r, shmd_node node, uint64_t hash, const void* key, size_t key_size,
                                void* buffer, size_t capacity, size_t* size) {
-  const shmd_node_entry* e;
+  uint64_t ref;
   shmd_found f;
-  int result = shmd_read_node(r, node, &e);
+  int result = shmd_read_index(r, node, &ref);
   if (SHMD_UNLIKELY(result != 0)) return result;
-  result = shmd_read_find(r, shmd_load_acquire(&e->root), hash, key, key_size, &f);
+  result = shmd_read_find(r, ref, hash, key, key_size, &f);
   if (SHMD_UNLIKELY(result != 0)) return result;
   *size = f.value_size;
   if (SHMD_UNLIKELY((f.stamp & SHMD_REC_KIND) != SHMD_REC_PUT))
@@ -235,6 +264,85 @@ SHMD_INLINE int shmd_read_get(const shmd_reader* reader, shmd_node node, uint64_
   /* SYNC recycle: ...and again after all of it was read: unmoved, so nothing of it was reused. */
   if (SHMD_LIKELY(shmd_load_acquire(&shmd_reader_control(&r)->recycle) == before)) return result;
   return shmd_read_again(reader, node, hash, key, key_size, buffer, capacity, size);
+}
+
+/* Not a result of the API: what shmd_read_word() leaves to shmd_get(). */
+#define SHMD_READ_NOT_PLAIN INT32_MIN
+#define SHMD_READ_WORD_PROBES 64 /* slots */
+
+/* One directory further on the way of `hash32`. False: astray. */
+SHMD_INLINE int shmd_read_step(unsigned char* base, uint64_t limit, uint32_t hash32, uint64_t* ref) {
+  const uint64_t at = SHMD_REF_OFFSET(*ref);
+  if (SHMD_UNLIKELY(at >= limit)) return 0;
+  /* SYNC index: as in shmd_read_array. */
+  *ref = shmd_load_acquire((const uint64_t*)(const void*)(base + at) +
+                           ((hash32 >> SHMD_REF_SHIFT(*ref)) & SHMD_REF_MASK(*ref)));
+  return 1;
+}
+
+/* The shortest way to a number under a number: `key_size` is 4 or 8, `value_size` 1, 2, 4 or 8, both constants where it is
+ * called. 0 (the value was copied), SHMD_NOT_FOUND, or SHMD_READ_NOT_PLAIN: whatever is not as usual (another size, a nested
+ * dict, a version kept for a snapshot, over 2^36 keys, something astray, an overtaken read), which shmd_get() sorts out.
+ * The checks are those of shmd_read_once(), fewer because sizes are known: a record of that size that begins below `limit`
+ * ends within the slack. */
+SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const void* key, size_t key_size, void* value,
+                               size_t value_size) {
+  unsigned char* const base =
+      reader->base; /* constants, in registers: acquire loads would make the compiler read again */
+  const uint64_t limit = reader->limit;
+  const uint64_t hash = shmd_hash_key(reader->hash_seed, key, key_size);
+  const shmd_control* const control = (const shmd_control*)(const void*)(base + SHMD_CONTROL_OFFSET);
+  /* SYNC recycle: as in shmd_read_get. */
+  const uint64_t before = shmd_load_acquire(&control->recycle);
+  const uint64_t *words, *record;
+  uint64_t ref, mask, i, at;
+  uint32_t likely;
+  if (node.id == 0) {
+    /* SYNC index: as in shmd_read_index. */
+    ref = shmd_load_acquire(&control->root_index);
+  } else if (SHMD_UNLIKELY(shmd_read_index(reader, node, &ref) != 0)) {
+    return SHMD_READ_NOT_PLAIN;
+  }
+  if (SHMD_REF_SHIFT(ref) != 0) { /* three levels lead to over 2^36 keys */
+    if (SHMD_UNLIKELY(!shmd_read_step(base, limit, (uint32_t)hash, &ref))) return SHMD_READ_NOT_PLAIN;
+    if (SHMD_REF_SHIFT(ref) != 0) {
+      if (SHMD_UNLIKELY(!shmd_read_step(base, limit, (uint32_t)hash, &ref))) return SHMD_READ_NOT_PLAIN;
+      if (SHMD_UNLIKELY(SHMD_REF_SHIFT(ref) != 0)) {
+        if (!shmd_read_step(base, limit, (uint32_t)hash, &ref) || SHMD_REF_SHIFT(ref) != 0) return SHMD_READ_NOT_PLAIN;
+      }
+    }
+  }
+  at = SHMD_REF_OFFSET(ref);
+  if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
+  if (SHMD_UNLIKELY(ref == 0)) return SHMD_NOT_FOUND;
+  mask = SHMD_REF_MASK(ref);
+  words = (const uint64_t*)(const void*)(base + at);
+  i = SHMD_PROBE_START(hash) & mask;
+  likely = shmd_match_high16(words + i, hash);
+  if (SHMD_LIKELY(likely != 0)) {
+    i += shmd_lowest_bit(likely);
+  } else { /* in a later group, or absent */
+    uint32_t tried;
+    for (tried = 0; tried < SHMD_READ_WORD_PROBES; ++tried) {
+      /* SYNC slot: as in shmd_read_find. */
+      const uint64_t slot = shmd_load_acquire(words + i);
+      if ((slot ^ hash) >> 48 == 0 && slot > SHMD_SLOT_TOMBSTONE) break;
+      if (slot == SHMD_SLOT_EMPTY)
+        return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? SHMD_NOT_FOUND : SHMD_READ_NOT_PLAIN;
+      i = (i + 1) & mask;
+    }
+  }
+  /* SYNC slot: as in shmd_read_find. Whatever stands there by now: the record behind it is this key's, or it is not. */
+  at = shmd_load_acquire(words + i) & SHMD_WORD_MASK;
+  if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
+  record = (const uint64_t*)(const void*)(base + at);
+  if (SHMD_UNLIKELY((shmd_load_acquire(record) & (0xffu & ~(uint64_t)SHMD_REC_FIRST)) != SHMD_REC_PUT ||
+                    shmd_load_acquire(record + 1) != (((uint64_t)value_size << 32) | key_size) ||
+                    !shmd_bytes_equal(record + 3, key, key_size)))
+    return SHMD_READ_NOT_PLAIN; /* a tag in common, or a record of another shape */
+  shmd_copy_out(value, record + 4, value_size);
+  /* SYNC recycle: as in shmd_read_get. */
+  return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? 0 : SHMD_READ_NOT_PLAIN;
 }
 
 #ifdef __cplusplus

@@ -21,9 +21,11 @@
 #if defined(__GNUC__)
 #define SHM_VISIBLE __attribute__((visibility("default")))
 #define SHM_COLD __attribute__((noinline, cold))
+#define SHM_INLINE __attribute__((always_inline)) inline
 #else
 #define SHM_VISIBLE
 #define SHM_COLD
+#define SHM_INLINE inline
 #endif
 
 namespace shm {

@@ -64,21 +64,15 @@ class value_view : detail::proxy_tag {
   value_view(const value_view&) = delete;
   value_view& operator=(const value_view&) = delete;
 
-  operator V() && { return std::move(*this).value(); }
+  SHM_INLINE operator V() && { return std::move(*this).value(); }
   operator V() & = delete; // a proxy lives for one expression: name a value instead, V x = d["a"]
-  V value() && {
-    std::optional<V> out;
-    const int result = detail::get_at(place_, key_, out);
-    if (result != 0) detail::throw_at<K>(result, place_, key_);
+  SHM_INLINE V value() && {
+    auto out = detail::load_at<K, V>(place_, key_);
+    if (!out) detail::throw_at<K>(SHMD_NOT_FOUND, place_, key_);
     return std::move(*out);
   }
   // nullopt, or the default, if it is absent.
-  std::optional<V> get() && {
-    std::optional<V> out;
-    const int result = detail::get_at(place_, key_, out);
-    if (result < 0) detail::throw_at<K>(result, place_, key_);
-    return out;
-  }
+  SHM_INLINE std::optional<V> get() && { return detail::load_at<K, V>(place_, key_); }
   V get(V otherwise) && {
     auto out = std::move(*this).get();
     return out ? std::move(*out) : std::move(otherwise);

@@ -25,6 +25,9 @@ template <class T>
 inline constexpr bool is_bytes =
     is_string<T> || std::is_same_v<T, std::vector<std::byte>> || std::is_same_v<T, std::vector<unsigned char>>;
 
+template <class T>
+inline constexpr bool is_word = is_scalar<T> && (sizeof(T) == 4 || sizeof(T) == 8); // a key that hashes inline
+
 // How functions take a key: no std::string is made of a literal or string_view.
 template <class T>
 using arg_t = std::conditional_t<is_string<T>, std::string_view, std::conditional_t<is_scalar<T>, T, const T&>>;

@@ -203,6 +203,30 @@ int get_at(const Place& place, const Key& key, std::optional<V>& out) {
   }
 }
 
+// The same, nullopt if it is absent; throws errors. By value: what stays in registers costs nothing.
+template <class K, class V, class Place>
+SHM_COLD std::optional<V> load_slowly(Place place, encoded_key<K> key) {
+  std::optional<V> out;
+  const int result = get_at(place, key, out);
+  if (result < 0) throw_at<K>(result, place, key);
+  return out;
+}
+template <class K, class V, class Place>
+SHM_INLINE std::optional<V> load_at(const Place& place, const encoded_key<K>& key) {
+  if constexpr (!Place::lazy && is_scalar<V> && !std::is_same_v<V, bool> && is_word<K>) {
+    unsigned char bytes[sizeof(V)];
+    const int result = raw_get_word<sizeof(K), sizeof(V)>(place.d, place.node(), key.data(), bytes);
+    if (SHMD_LIKELY(result == 0)) return load_number<V>(bytes);
+    if (SHMD_LIKELY(result == SHMD_NOT_FOUND)) return std::nullopt;
+    return load_slowly<K, V>(place, key);
+  } else {
+    std::optional<V> out;
+    const int result = get_at(place, key, out);
+    if (result < 0) throw_at<K>(result, place, key);
+    return out;
+  }
+}
+
 // Read, change, store, as one step. Throws what `change` throws, and the core's errors.
 template <class K, class V, class Place, class Change>
 int change_at(const Place& place, const encoded_key<K>& key, Change&& change) {

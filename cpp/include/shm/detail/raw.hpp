@@ -24,6 +24,15 @@ inline int raw_get(shmd_dict* d, shmd_node node, const void* key, std::size_t ke
   return shmd_get(d, node, key, key_size, out, capacity, size);
 }
 
+// The shortest way, for numbers under numbers. 0, SHMD_NOT_FOUND, or SHMD_READ_NOT_PLAIN: ask raw_get.
+template <std::size_t KeySize, std::size_t ValueSize>
+SHMD_INLINE int raw_get_word(shmd_dict* d, shmd_node node, const void* key, void* out) {
+  if (SHMD_UNLIKELY(d == nullptr)) return SHMD_READ_NOT_PLAIN;
+  const shmd_reader* reader = shmd_reader_of(d);
+  if (SHMD_UNLIKELY(shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
+  return shmd_read_word(reader, node, key, KeySize, out, ValueSize);
+}
+
 // Reads a value of type V with get(out, capacity, &size), which may find it larger each time. Results of raw_get.
 template <class V, class Get>
 int fetch(const Get& get, std::optional<V>& out) {

@@ -44,16 +44,12 @@ class dict_reader {
   using const_iterator = iterator;
 
   // A copy; nullopt, or the default, if the key is absent. A nested dict comes as one commit shows it.
-  std::optional<mapped_type> get(arg_t<K> key) const {
+  SHM_INLINE std::optional<mapped_type> get(arg_t<K> key) const {
     const encoded_key<K> k(key);
-    if constexpr (is_nested<V>) {
+    if constexpr (is_nested<V>)
       return load_child<nested_key<V>, nested_value<V>>(where(), k);
-    } else {
-      std::optional<V> out;
-      const int result = get_at(where(), k, out);
-      if (result < 0) throw_at<K>(result, where(), k);
-      return out;
-    }
+    else
+      return load_at<K, V>(where(), k);
   }
   mapped_type get(arg_t<K> key, mapped_type otherwise) const {
     auto found = get(key);

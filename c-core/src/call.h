@@ -1,0 +1,81 @@
+/*
+ * A single writing call: what every put, erase and commit begins and ends with, inline for the common case, a lock that is
+ * free and was taken for this call alone. The rest is lock.c's. Lock discipline and words: lock.h.
+ */
+#ifndef SHMD_CALL_H
+#define SHMD_CALL_H
+
+#include "lock.h"
+
+/* The calling thread. `busy` from the first instruction of a call to its last: a signal handler that finds it set has
+ * interrupted this very thread, whatever state the lock is in. */
+typedef struct shmd_lock_thread {
+  uint64_t id; /* system thread id, 0 = not prepared: no thread-exit destructor yet */
+  volatile uint32_t busy;
+  uint32_t holds; /* locks held by this thread */
+} shmd_lock_thread;
+extern _Thread_local shmd_lock_thread shmd_lock_self;
+
+int shmd_call_interrupted(void);
+void shmd_lock_wake_sleepers(shmd_attachment* a, uint64_t word); /* of the lock, by the word just replaced; followers */
+
+/* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
+ * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
+ * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT.
+ * Inline: taking a free lock, as took() in lock.c does it. */
+SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
+  shmd_lock_thread* me = &shmd_lock_self;
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t owner = shmd_load_acquire(&a->owner);
+  if (SHMD_UNLIKELY(me->busy)) return shmd_call_interrupted();
+  me->busy = 1;
+  if (SHMD_LIKELY(me->id != 0 && owner != 0 && shmd_load_relaxed(a->generation) != 0)) {
+    uint64_t word = shmd_load_acquire(&c->lock);
+    if (SHMD_LIKELY((word & (SHMD_LOCK_SLOT_MASK | SHMD_LOCK_EXPLICIT)) == 0)) {
+      const uint64_t fresh = (word + SHMD_LOCK_ACQUISITION) | owner;
+      /* SYNC lock: observes everything the last owner stored. */
+      if (SHMD_LIKELY(shmd_cas(&c->lock, &word, fresh))) {
+        ++me->holds;
+        a->held = fresh;
+        a->depth = 1;
+        a->paused = 0;
+        a->in_call = 1;
+        /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
+        shmd_store_release(&c->owner_thread, me->id);
+        return 0;
+      }
+    }
+  }
+  return shmd_call_enter_slowly(a);
+}
+
+/* Leaves it; wakes lock waiters, then followers whose flag is set in control.sleepers.
+ * Inline: the end of a hold that this call began, as unlock() in lock.c does it. */
+SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
+  shmd_lock_thread* me = &shmd_lock_self;
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t held = a->held;
+  uint64_t word = shmd_load_acquire(&c->lock);
+  if (SHMD_UNLIKELY(a->depth != 1 || ((word ^ held) & ~SHMD_LOCK_WAITERS) != 0 || (held & SHMD_LOCK_EXPLICIT))) {
+    shmd_call_leave_slowly(a);
+    return;
+  }
+  if (SHMD_LIKELY(me->holds != 0)) --me->holds;
+  /* SYNC owner-thread: publishes that nobody holds it, before the word says so. */
+  shmd_store_release(&c->owner_thread, 0);
+  a->depth = 0;
+  a->held = 0;
+  a->in_call = 0;
+  /* SYNC lock: publishes everything this owner stored. */
+  while (SHMD_UNLIKELY(!shmd_cas(&c->lock, &word, held & (~UINT64_C(0xffffffff) | SHMD_LOCK_ORPHANED)))) {
+    if (((word ^ held) & ~SHMD_LOCK_WAITERS) != 0) break;
+  }
+  /* SYNC sleeper: observes the bit of everybody who slept on the word just replaced. A follower sets its flag, with a full
+   * barrier, before it looks at `published` for the last time; this load comes after the store to `published` and the
+   * unlock, a full barrier. */
+  if (SHMD_UNLIKELY((word & SHMD_LOCK_WAITERS) || shmd_load_acquire(&c->sleepers) != 0))
+    shmd_lock_wake_sleepers(a, word);
+  me->busy = 0;
+}
+
+#endif
