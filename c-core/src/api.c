@@ -54,12 +54,41 @@ SHMD_INLINE bool goes_long_way(const shmd_dict* d) {
   return SHMD_UNLIKELY(shmd_load_relaxed(&d->reader->writer) != 0) && shmd_transaction_mine(d->attachment);
 }
 
-void shmd_options_init(shmd_options* options) {
-  static const shmd_options defaults;
-  *options = defaults;
-  options->struct_size = (uint32_t)sizeof *options;
-  options->layout_version = SHMD_LAYOUT_VERSION;
-  options->permissions = 0600;
+#define TEXT_OF(number) TEXT(number)
+#define TEXT(number) #number
+
+const char* shmd_version(void) {
+  return TEXT_OF(SHMDICT_VERSION_MAJOR) "." TEXT_OF(SHMDICT_VERSION_MINOR) "." TEXT_OF(SHMDICT_VERSION_PATCH);
+}
+
+uint32_t shmd_layout_version(void) { return SHMD_LAYOUT_VERSION; }
+
+/* A caller's struct may be shorter or longer than ours: nothing beyond it is touched. */
+void shmd_options_init_for(shmd_options* options, size_t struct_size, uint32_t layout_version) {
+  shmd_options ours;
+  memset(&ours, 0, sizeof ours);
+  ours.struct_size = (uint32_t)struct_size;
+  ours.layout_version = layout_version;
+  ours.permissions = 0600;
+  memset(options, 0, struct_size);
+  memcpy(options, &ours, struct_size < sizeof ours ? struct_size : sizeof ours);
+}
+
+/* What is read here stands at the beginning of every shmd_options, whatever its version. */
+static int check_caller(const char* name, const shmd_options* o) {
+  if (o->struct_size < offsetof(shmd_options, mode))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: initialise the options with shmd_options_init");
+  if (o->layout_version != SHMD_LAYOUT_VERSION)
+    return shmd_fail(
+        SHMD_ERR_LAYOUT_MISMATCH,
+        "dict '%s': the caller was compiled with headers of layout %u, this library (%s) has layout %u; recompile",
+        name != NULL ? name : "", (unsigned)o->layout_version, shmd_version(), SHMD_LAYOUT_VERSION);
+  if (o->struct_size != sizeof *o)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                     "shmd_open: options of %u bytes, this library (%s) has %zu: initialise them with "
+                     "shmd_options_init, or recompile with this library's headers",
+                     (unsigned)o->struct_size, shmd_version(), sizeof *o);
+  return 0;
 }
 
 int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
@@ -72,8 +101,8 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
     shmd_options_init(&defaults);
     options = &defaults;
   }
-  if (options->struct_size != sizeof *options)
-    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: initialise the options with shmd_options_init");
+  result = check_caller(name, options);
+  if (result < 0) return result;
   d = (shmd_dict*)calloc(1, sizeof *d);
   if (d == NULL)
     return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a handle", name != NULL ? name : "");

@@ -75,11 +75,6 @@ void shmd_attach_each(void (*function)(shmd_attachment* a)) {
 /* ---- options ---- */
 
 static int check_options(const char* name, const shmd_options* o) {
-  if (o->layout_version != SHMD_LAYOUT_VERSION)
-    return shmd_fail(
-        SHMD_ERR_LAYOUT_MISMATCH,
-        "dict '%s': the caller was compiled with headers of layout %u, this library has layout %u; recompile", name,
-        (unsigned)o->layout_version, SHMD_LAYOUT_VERSION);
   if (o->mode < SHMD_OPEN_OR_CREATE || o->mode > SHMD_OPEN_ONLY || o->unlink < SHMD_UNLINK_LAST_CLOSES ||
       o->unlink > SHMD_UNLINK_NEVER || (o->flags & ~(uint32_t)(SHMD_READ_ONLY | SHMD_ALLOW_OTHER_OWNER)) != 0 ||
       (o->permissions & ~(uint32_t)0777) != 0)

@@ -191,7 +191,7 @@ class Copy {
     std::remove(path_.c_str());
     if (library_ == nullptr) throw std::runtime_error(dlerror());
     shmd_options options;
-    function<decltype(&shmd_options_init)>("shmd_options_init")(&options);
+    shmd_options_init(&options);
     options_ = options;
     options_.max_size = std::uint64_t{64} << 20;
   }

@@ -1,7 +1,12 @@
 # Compares the dynamic symbols that LIBRARY defines with LIST, one name a line, sorted.
 execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
-string(REGEX MATCHALL "[^ \n]+\n" lines "${output}")
-string(REPLACE "\n" "" found "${lines}")
+# "address T name@@VERSION"; the version itself is an absolute symbol without one.
+string(REGEX MATCHALL " T [^@\n]+@@SHMDICT_[0-9.]+\n" lines "${output}")
+list(TRANSFORM lines REPLACE " T ([^@]+)@@.*" "\\1" OUTPUT_VARIABLE found)
+string(REGEX REPLACE "[^\n]* (T [^@\n]+@@SHMDICT_|A SHMDICT_)[0-9.]+\n" "" rest "${output}")
+if(NOT rest STREQUAL "")
+  message(FATAL_ERROR "${LIBRARY} defines symbols that are not its own, or without its version:\n${rest}")
+endif()
 file(STRINGS ${LIST} expected)
 set(missing ${expected})
 list(REMOVE_ITEM missing ${found})

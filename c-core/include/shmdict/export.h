@@ -2,6 +2,10 @@
 #ifndef SHMDICT_EXPORT_H
 #define SHMDICT_EXPORT_H
 
+#if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ < 8
+#error "shmdict needs a 64-bit platform: what is shared holds 64-bit words that are read and written as one"
+#endif
+
 #if defined(SHMD_STATIC)
 #define SHMD_API
 #elif defined(_WIN32)

@@ -23,7 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHMD_LAYOUT_VERSION 1u
+#include "version.h"
+
 #define SHMD_MAGIC UINT64_C(0x31746369646d6873) /* "shmdict1" in memory order on little-endian machines */
 #define SHMD_ABI \
   UINT32_C(0x40080401) /* cache line 64, word 8, offsets in bytes: read back wrong on another endianness */
@@ -309,7 +310,6 @@ static inline uint64_t shmd_hash_u64(uint64_t seed, uint64_t key) {
 #else
 #define SHMD_ASSERT_LAYOUT(cond) _Static_assert(cond, "shared layout moved")
 #endif
-SHMD_ASSERT_LAYOUT(sizeof(void*) == 8);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_superblock, layout_version) == 8);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_superblock, id) == 16);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_superblock, hash_seed) == 32);

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "export.h"
+#include "version.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -108,6 +109,12 @@ SHMD_API const char* shmd_error_name(int result);      /* "no_space"; "unknown" 
 SHMD_API const char* shmd_error_message(int result);   /* the generic sentence of the map; never NULL */
 SHMD_API const shmd_error_info* shmd_last_error(void); /* never NULL; code 0 if nothing failed yet */
 
+/* ---- versions ------------------------------------------------------------------------------------------------------- */
+
+/* Of the library that runs, which may be another than the headers': SHMDICT_VERSION as text, and the layout it reads. */
+SHMD_API const char* shmd_version(void); /* "0.1.0" */
+SHMD_API uint32_t shmd_layout_version(void);
+
 /* ---- open, close, unlink ------------------------------------------------------------------------------------------ */
 
 typedef struct shmd_dict shmd_dict; /* a handle: local to the process, inherited by forked children */
@@ -155,11 +162,17 @@ typedef struct shmd_options {
   void* init_context;
 } shmd_options;
 
-SHMD_API void shmd_options_init(shmd_options* options);
+/* Defaults. Says what the caller was compiled with: shmd_open refuses another layout or size. Other languages call the
+ * function themselves, with the size of their own declaration and shmd_layout_version(). */
+SHMD_API void shmd_options_init_for(shmd_options* options, size_t struct_size, uint32_t layout_version);
+static inline void shmd_options_init(shmd_options* options) {
+  shmd_options_init_for(options, sizeof *options, SHMD_LAYOUT_VERSION);
+}
 
 /*
  * Opens the dict `name` (UTF-8, 1..200 bytes, no '/'), creating it as options->mode says. *out is set on success.
  * Returns 0 (attached) or SHMD_CREATED. A process may open a name any number of times; its handles share one mapping.
+ * NULL options: defaults, for callers that use no inline read path (read.h).
  * Errors: INVALID_NAME, NAME_TOO_LONG, NO_SUCH_DICT, ALREADY_EXISTS, FOREIGN_OBJECT, INCOMPLETE_OBJECT, LAYOUT_MISMATCH,
  * TYPE_MISMATCH, PERMISSION_DENIED, OTHER_OWNER, NO_SPACE, TOO_MANY_PROCESSES, OUT_OF_MEMORY, SYSTEM.
  */
