@@ -27,7 +27,7 @@ static uint64_t process_word_without_detector;
 static void before_fork(void);
 static void after_fork_parent(void);
 static void after_fork_child(void);
-static void at_exit(void);
+static void at_exit(bool unloaded);
 
 static void prepare_process(void) {
   process_word = shmd_os_fork_detector();
@@ -493,8 +493,9 @@ int shmd_attach_child(shmd_attachment* a) {
 
 /* ---- exit ---- */
 
-/* What is left to the kernel: slots, mappings, memory. Other threads may still be using them. */
-static void at_exit(void) {
+/* What is left to the kernel at an exit: slots, mappings, memory. Other threads may still be using them. An unloaded copy
+ * gives its slots back: the process that it was part of goes on, and would vouch for them. */
+static void at_exit(bool unloaded) {
   shmd_attachment* a;
   if (process_word == NULL || shmd_load_acquire(process_word) == 0) return;
   registry_lock();
@@ -503,6 +504,10 @@ static void at_exit(void) {
     shmd_lock_abandon(a);
     if (a->closers > 0) (void)unlink_object(a);
     (void)depart(a);
+    if (!unloaded) continue;
+    shmd_slot_leave(a);
+    shmd_os_close(a->liveness_fd);
+    a->liveness_fd = -1;
   }
   shmd_lock_unloaded();
   registry_unlock();

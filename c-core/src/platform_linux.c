@@ -407,10 +407,18 @@ uint64_t* shmd_os_fork_detector(void) {
 
 void shmd_os_forked(void) { thread_id = 0; }
 
-static void (*exit_function)(void);
+static void (*exit_function)(bool unloaded);
+static bool exiting;
 
-void shmd_os_at_exit(void (*function)(void)) { exit_function = function; }
+static void note_exit(void) { exiting = true; }
+
+/* exit() runs atexit handlers before any library's destructor functions; dlclose() runs those of the library first, and
+ * its atexit handlers after them. Where that is not so, unloading passes for an exit: nothing is released too early. */
+void shmd_os_at_exit(void (*function)(bool unloaded)) {
+  exit_function = function;
+  if (atexit(note_exit) != 0) exiting = true;
+}
 
 __attribute__((destructor)) static void run_exit_function(void) {
-  if (exit_function != NULL) exit_function();
+  if (exit_function != NULL) exit_function(!exiting);
 }

@@ -21,7 +21,7 @@
 #include "options.hpp"
 #include "transaction.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 namespace detail {
 
@@ -263,4 +263,4 @@ class dict_ref
 template <class K, class V>
 using const_dict_ref = dict_ref<K, V, true>;
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -18,6 +18,8 @@
 #include <system_error>
 #include <type_traits>
 
+#include "detail/namespace.hpp"
+
 #if defined(__GNUC__)
 #define SHM_VISIBLE __attribute__((visibility("default")))
 #define SHM_COLD __attribute__((noinline, cold))
@@ -28,7 +30,7 @@
 #define SHM_INLINE inline
 #endif
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 // Values of error::code(). The same numbers as the C interface's, see shmdict/shmdict.h for the sentences.
 enum class errc : int {
@@ -240,7 +242,7 @@ inline const std::error_category& category() noexcept {
   return instance;
 }
 
-} // namespace shm
+SHM_NAMESPACE_END
 
 template <>
 struct std::is_error_code_enum<shm::errc> : std::true_type {};

@@ -9,7 +9,7 @@
 
 #include "dict.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 struct map_formatter {
   template <class Context>
@@ -22,7 +22,7 @@ struct map_formatter {
   }
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END
 
 #define SHM_FORMATTER(parameters, type) \
   template <parameters, class Char> \

@@ -16,7 +16,7 @@
 #include "detail/handle.hpp"
 #include "options.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 namespace detail {
 
@@ -73,4 +73,4 @@ class [[nodiscard]] guard {
   bool owns_ = true;
 };
 
-} // namespace shm
+SHM_NAMESPACE_END

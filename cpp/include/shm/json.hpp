@@ -20,7 +20,7 @@
 #include "detail/json_proxy.hpp"
 #include "dict.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 // What json_dict and json_ref have in common.
 template <class Derived, class Place>
@@ -213,4 +213,4 @@ void to_json(nlohmann::json& out, const snapshot<K, V>& s) {
   out = s.to_map();
 }
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -12,7 +12,7 @@
 
 #include "detail/forward.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 namespace detail {
 
@@ -52,4 +52,4 @@ using nested_value = typename nested<V>::value;
 template <class V>
 using local_t = typename detail::local<V>::type;
 
-} // namespace shm
+SHM_NAMESPACE_END

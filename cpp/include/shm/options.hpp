@@ -12,7 +12,7 @@
 
 #include "error.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 // First argument of a dict's constructor. Without one it is open_or_create.
 struct open_or_create_t {
@@ -106,4 +106,4 @@ inline bool unlink(const std::string& name) {
   return true;
 }
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -15,7 +15,7 @@
 #include "detail/checked.hpp"
 #include "detail/place.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 namespace detail {
 
@@ -284,4 +284,4 @@ std::basic_ostream<C, Traits>& operator<<(std::basic_ostream<C, Traits>& out, va
   return out << std::move(v).value();
 }
 
-} // namespace shm
+SHM_NAMESPACE_END

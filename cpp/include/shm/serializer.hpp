@@ -27,7 +27,7 @@
 #include "detail/name.hpp"
 #include "error.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 template <class T, class Enable = void>
 struct serializer;
@@ -258,7 +258,7 @@ struct plain_members_serializer {
   }
 };
 
-} // namespace shm
+SHM_NAMESPACE_END
 
 // One line outside of all namespaces: SHM_PLAIN(app::point, "point/1")
 #define SHM_PLAIN(type, type_name) \

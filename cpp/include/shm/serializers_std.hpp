@@ -30,7 +30,7 @@
 
 #include "serializer.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 namespace detail {
 
 template <class T>
@@ -305,4 +305,4 @@ struct serializer<std::variant<T...>> {
   }
 };
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -19,7 +19,7 @@
 
 #include "detail/tree.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 namespace detail {
 
@@ -239,4 +239,4 @@ class snapshot {
   std::optional<shmd_node> node_; // empty: there was no such dict
 };
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -15,7 +15,7 @@
 #include "detail/writing.hpp"
 #include "guard.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 template <class K, class V>
 class transaction : public detail::dict_writer<transaction<K, V>, detail::node_place, K, V> {
@@ -93,4 +93,4 @@ decltype(auto) transact(D& d, F& f, Timeout... timeout) {
 
 } // namespace detail
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -9,7 +9,7 @@
 
 #include "../error.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 [[noreturn]] SHM_COLD inline void throw_overflow() {
   throw std::overflow_error("shm: the result does not fit the value's integer type; the value was kept");
@@ -152,4 +152,4 @@ SHM_BITWISE(bit_or, |);
 SHM_BITWISE(bit_xor, ^);
 #undef SHM_BITWISE
 
-} // namespace shm::detail
+SHM_DETAIL_END

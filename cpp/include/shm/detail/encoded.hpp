@@ -17,7 +17,7 @@
 #include "../local.hpp"
 #include "../serializers_std.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 template <class T>
 inline constexpr bool is_string = std::is_same_v<T, std::string>;
@@ -185,4 +185,4 @@ void describe_key(std::string& out, const void* data, std::size_t size) {
   out += ']';
 }
 
-} // namespace shm::detail
+SHM_DETAIL_END

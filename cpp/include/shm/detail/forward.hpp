@@ -1,7 +1,9 @@
 // Names of the facade's templates, for headers that refer to each other.
 #pragma once
 
-namespace shm {
+#include "namespace.hpp"
+
+SHM_NAMESPACE_BEGIN
 
 template <class K, class V>
 class dict;
@@ -13,4 +15,4 @@ template <class K, class V>
 class transaction;
 class json_dict;
 
-} // namespace shm
+SHM_NAMESPACE_END

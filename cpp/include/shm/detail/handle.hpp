@@ -9,7 +9,7 @@
 
 #include "../error.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 class handle : public std::enable_shared_from_this<handle> {
  public:
@@ -37,4 +37,4 @@ class handle : public std::enable_shared_from_this<handle> {
   std::atomic<int> holders_{1};
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END

@@ -11,7 +11,7 @@
 #include "../proxy.hpp"
 #include "json_tree.hpp"
 
-namespace shm {
+SHM_NAMESPACE_BEGIN
 
 // A value type through its to_json and from_json, in CBOR. Not for keys.
 template <class T>
@@ -191,4 +191,4 @@ bool operator!=(json_view<P>&& a, const T& b) {
   return !(std::move(a).value() == nlohmann::json(b));
 }
 
-} // namespace shm
+SHM_NAMESPACE_END

@@ -10,7 +10,7 @@
 #include "checked.hpp"
 #include "tree.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 inline constexpr int json_depth = 512; // of a value; more is refused both ways: parsers recurse
 
@@ -163,4 +163,4 @@ struct local<json_dict> {
   using type = nlohmann::json;
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END

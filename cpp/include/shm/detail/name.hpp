@@ -6,7 +6,9 @@
 #include <string_view>
 #include <type_traits>
 
-namespace shm::detail {
+#include "namespace.hpp"
+
+SHM_DETAIL_BEGIN
 
 // The concatenation of static string_views, NUL-terminated.
 template <const std::string_view&... Parts>
@@ -97,4 +99,4 @@ constexpr std::string_view scalar_name() {
   }
 }
 
-} // namespace shm::detail
+SHM_DETAIL_END

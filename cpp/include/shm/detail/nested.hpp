@@ -7,7 +7,7 @@
 #include "../local.hpp"
 #include "writing.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 // The unqualified interface at a place; only for dict_view and dict_proxy, which give it out for one expression.
 template <class Place, class K, class V>
@@ -167,4 +167,4 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
   }
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END

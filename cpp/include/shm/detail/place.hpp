@@ -11,7 +11,7 @@
 #include "handle.hpp"
 #include "raw.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 struct root_place {
   static constexpr bool lazy = false;
@@ -243,4 +243,4 @@ int change_at(const Place& place, const encoded_key<K>& key, Change&& change) {
   return result;
 }
 
-} // namespace shm::detail
+SHM_DETAIL_END

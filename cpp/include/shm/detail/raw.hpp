@@ -9,7 +9,7 @@
 
 #include "encoded.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 // The only call of the read path: one attempt inline; whatever is not plain (a transaction that is open in this process, an
 // error, a long key) is shmd_get's.
@@ -91,4 +91,4 @@ class updater {
   std::exception_ptr error_;
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END

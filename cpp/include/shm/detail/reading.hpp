@@ -6,7 +6,7 @@
 #include "../proxy.hpp"
 #include "../snapshot.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 template <class Place, class K, class V>
 class dict_view;
@@ -176,4 +176,4 @@ class dict_reader {
   }
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END

@@ -6,7 +6,7 @@
 
 #include "place.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 // A snapshot that its users share. Keeps the core's handle open.
 class snapshot_state {
@@ -141,4 +141,4 @@ std::optional<local_t<dict<K, V>>> load_child(const Place& place, const Key& key
   return load_dict<K, V>(shared->get(), child);
 }
 
-} // namespace shm::detail
+SHM_DETAIL_END

@@ -3,7 +3,7 @@
 
 #include "reading.hpp"
 
-namespace shm::detail {
+SHM_DETAIL_BEGIN
 
 // Every call is one commit: all or nothing, whoever dies. Inside a transaction of the calling thread it is part of that.
 // Derived has `Place place() const` and `void rebind(shmd_node)`: what it refers to has a new identity.
@@ -184,4 +184,4 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   }
 };
 
-} // namespace shm::detail
+SHM_DETAIL_END
