@@ -1,11 +1,22 @@
+#include <shmdict/version.h>
 #include <unistd.h>
 
-#include <shm/dict.hpp>
+#include <shm/shm.hpp>
+#include <stdexcept>
 #include <string>
 
+// A program in no more words than it needs, with an error that crosses the library.
 int main() {
-  shm::dict<std::string, int> d{"shmdict-consumer-cpp-" + std::to_string(getpid())};
+  const std::string name = "shmdict-consumer-cpp-" + std::to_string(getpid());
+  shm::dict<std::string, int> d{shm::create_only, name};
   d["key"] += 41;
   d["key"] += 1;
-  return d.get("key", 0) == 42 ? 0 : 1;
+  try {
+    shm::dict<std::string, std::string> other{name};
+    return 1;
+  } catch (const shm::mismatch&) {
+  }
+  const std::string version = std::to_string(SHMDICT_VERSION_MAJOR) + "." + std::to_string(SHMDICT_VERSION_MINOR) +
+                              "." + std::to_string(SHMDICT_VERSION_PATCH);
+  return d.get("key", 0) == 42 && version == shmd_version() ? 0 : 1;
 }
