@@ -87,3 +87,15 @@ foreach(type static shared)
       COMMAND ${CMAKE_COMMAND} -E echo "skipped: make is not installed")
   endif()
 endforeach()
+
+# Package managers.
+shmdict_package_test("Conan creates the package, static and shared" COMMAND
+  ${CMAKE_CURRENT_SOURCE_DIR}/conan/conan_test.sh ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/conan)
+foreach(linkage static dynamic)
+  shmdict_package_test("a dry run of the vcpkg port, ${linkage}"
+    COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DWORK=${CMAKE_CURRENT_BINARY_DIR}/vcpkg -DLINKAGE=${linkage}
+      -DC_COMPILER=${CMAKE_C_COMPILER} -DCXX_COMPILER=${CMAKE_CXX_COMPILER}
+      -P ${CMAKE_CURRENT_SOURCE_DIR}/vcpkg_dry_run.cmake)
+endforeach()
+set_tests_properties("package.a dry run of the vcpkg port, static" "package.a dry run of the vcpkg port, dynamic"
+  PROPERTIES RESOURCE_LOCK vcpkg)
