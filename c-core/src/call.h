@@ -22,7 +22,7 @@ void shmd_lock_wake_sleepers(shmd_attachment* a, uint64_t word); /* of the lock,
 /* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
  * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
  * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT.
- * Inline: taking a free lock, as took() in lock.c does it. */
+ * Inline: taking a free lock, as took() in lock.c does it, and a call inside a section of this thread. */
 SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
@@ -44,6 +44,13 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
         shmd_store_release(&c->owner_thread, me->id);
         return 0;
       }
+    } else if ((word & SHMD_LOCK_SLOT_MASK) == owner && shmd_load_acquire(&c->owner_thread) == me->id) {
+      /* SYNC owner-thread: as in lock.c's mine(). */
+      ++a->depth;
+      a->in_call = 1;
+      /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
+      shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+      return 0;
     }
   }
   return shmd_call_enter_slowly(a);
@@ -55,7 +62,18 @@ SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
   const uint64_t held = a->held;
-  uint64_t word = shmd_load_acquire(&c->lock);
+  uint64_t word;
+  if (SHMD_UNLIKELY(a->depth > 1)) {
+    --a->depth;
+    a->in_call = 0;
+    /* SYNC quiesce: publishes that the write is over. No barrier: a follower that falls asleep in this moment is woken by
+     * the end of the section, or looks again by itself. */
+    shmd_store_release(&c->inner, shmd_load_acquire(&c->inner) + 1);
+    if (SHMD_UNLIKELY(shmd_load_acquire(&c->sleepers) != 0)) shmd_lock_wake_sleepers(a, 0);
+    me->busy = 0;
+    return;
+  }
+  word = shmd_load_acquire(&c->lock);
   if (SHMD_UNLIKELY(a->depth != 1 || ((word ^ held) & ~SHMD_LOCK_WAITERS) != 0 || (held & SHMD_LOCK_EXPLICIT))) {
     shmd_call_leave_slowly(a);
     return;

@@ -1,10 +1,10 @@
 /*
  * Iteration over one dict as a snapshot sees it.
  *
- * The cursor is a hash value: everything with a smaller hash32 was delivered. Arrays cover ranges of hashes, and within
- * one the entries are delivered in order of their hash, so the cursor means the same after any split, merge or move.
- * A batch is read from one array, copied out, and believed if the recycle counter did not move meanwhile; overtaken ones
- * are read again, in smaller portions.
+ * The cursor is a hash value: everything with a smaller hash32 was delivered. Arrays cover ranges of hashes; one that fits
+ * into a batch is delivered whole, of a larger one the entries in order of their hash: so the cursor means the same after
+ * any split, merge or move. A batch is read from one array, copied out, and believed if the recycle counter did not move
+ * meanwhile; overtaken ones are read again, in smaller portions.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +37,8 @@ struct shmd_iter {
   size_t bytes_size;
   batch_entry* batch;
   uint32_t batch_capacity, count, at;
-  found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2];
+  uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
+  found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used for arrays that do not fit into a batch */
 };
 
 int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
@@ -46,7 +47,7 @@ int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_open: a snapshot and a place for the iterator are needed");
   it = (shmd_iter*)malloc(sizeof *it);
   if (it == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for an iterator", s->a->name);
-  memset(it, 0, offsetof(shmd_iter, found));
+  memset(it, 0, offsetof(shmd_iter, offsets));
   it->s = s;
   it->node = node;
   *out = it;
@@ -94,31 +95,12 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
   return 0;
 }
 
-/* The visible entries of an array within [cursor, end), by hash. */
-static int collect(shmd_iter* it, uint64_t array, uint64_t end, uint32_t* count) {
-  const shmd_reader* r = &it->s->a->reader;
-  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
-  uint64_t i, refs = 0;
-  *count = 0;
-  for (i = 0; i < slots; ++i) {
-    const uint64_t slot = shmd_snapshot_word(it->s, SHMD_REF_OFFSET(array) + 8 * i);
-    if (!shmd_slot_refers(slot)) continue;
-    it->found[refs++].v.offset = slot & SHMD_OFFSET_MASK;
-    if ((slot & SHMD_OFFSET_MASK) < r->limit) SHMD_PREFETCH(r->base + (slot & SHMD_OFFSET_MASK));
-  }
-  for (i = 0; i < refs; ++i) {
-    found_entry* f = &it->found[*count];
-    const uint64_t offset = it->found[i].v.offset;
-    int visible;
-    if (!shmd_record_read(r, offset, &f->v)) return SHMD_ERR_CORRUPT;
-    f->hash = f->v.hash;
-    if (f->hash < it->cursor || f->hash >= end) continue;
-    visible = shmd_snapshot_version(it->s, &f->v);
-    if (visible < 0) return visible;
-    if (visible) ++*count;
-  }
-  qsort(it->found, *count, sizeof *it->found, by_hash);
-  return 0;
+static size_t entry_bytes(const shmd_record_view* v) { return SHMD_PAD8(v->key_size) + SHMD_PAD8(v->value_size); }
+
+/* A record is 40 bytes or more, and begins anywhere in its line. */
+static void prefetch_record(const unsigned char* record) {
+  SHMD_PREFETCH(record);
+  if (((uintptr_t)record & (SHMD_LINE - 1)) > SHMD_LINE - 40) SHMD_PREFETCH(record + 39);
 }
 
 static bool grow(void** p, size_t* capacity, size_t needed, size_t item) {
@@ -133,44 +115,108 @@ static bool grow(void** p, size_t* capacity, size_t needed, size_t item) {
   return true;
 }
 
-/* Copies found entries out, whole groups of equal hashes, until `budget` bytes; *taken of them. */
-static int copy_batch(shmd_iter* it, uint32_t count, size_t budget, uint32_t* taken) {
-  const shmd_attachment* a = it->s->a;
-  size_t used = 0, batch_capacity = it->batch_capacity;
+static int no_memory(const shmd_iter* it, size_t bytes) {
+  return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to copy an entry of %llu bytes", it->s->a->name,
+                   (unsigned long long)bytes);
+}
+
+/* Where the array's slots lead, and the records on their way to the cache. */
+static uint32_t gather(shmd_iter* it, uint64_t array) {
+  const shmd_reader* r = &it->s->a->reader;
+  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
+  uint64_t i;
+  uint32_t refs = 0;
+  for (i = 0; i < slots; ++i) {
+    const uint64_t slot = shmd_snapshot_word(it->s, SHMD_REF_OFFSET(array) + 8 * i);
+    if (!shmd_slot_refers(slot)) continue;
+    it->offsets[refs++] = slot & SHMD_OFFSET_MASK;
+    if ((slot & SHMD_OFFSET_MASK) < r->limit) prefetch_record(r->base + (slot & SHMD_OFFSET_MASK));
+  }
+  return refs;
+}
+
+/* The record at `offset`, as the snapshot sees it. 1 it is visible and its hash within [cursor, end), 0 not, CORRUPT. */
+SHMD_INLINE int look(const shmd_iter* it, uint64_t offset, uint64_t end, shmd_record_view* v) {
+  if (!shmd_record_read(&it->s->a->reader, offset, v)) return SHMD_ERR_CORRUPT;
+  if (v->hash < it->cursor || v->hash >= end) return 0;
+  return shmd_snapshot_version(it->s, v);
+}
+
+static void copy_part(unsigned char* to, const unsigned char* from, size_t size) {
+  if (size == 8)
+    shmd_copy_out(to, from, 8);
+  else if (size != 0)
+    shmd_copy_out(to, from, size);
+}
+
+/* Appends an entry to the batch. REQUIRES: room in both. Returns the bytes used by then. */
+SHMD_INLINE size_t append(shmd_iter* it, const shmd_record_view* v, size_t used) {
+  batch_entry* e = &it->batch[it->count++];
+  e->key_at = used;
+  e->key_size = v->key_size;
+  e->value_at = used + SHMD_PAD8(v->key_size);
+  e->value_size = v->kind == SHMD_REC_PUT ? v->value_size : 0;
+  e->position = v->position;
+  e->is_dict = v->kind == SHMD_REC_NODE;
+  e->node.id = 0;
+  e->node.generation = 0;
+  copy_part(it->bytes + e->key_at, v->key, v->key_size);
+  if (SHMD_UNLIKELY(e->is_dict) && v->value_size == 8) {
+    const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+    e->node.id = SHMD_LOW(word);
+    e->node.generation = SHMD_HIGH(word);
+  } else {
+    copy_part(it->bytes + e->value_at, v->value, e->value_size);
+  }
+  return used + entry_bytes(v);
+}
+
+/* All visible entries of the array, as they come, if they fit into `budget`. 1 they do, 0 not, or an error. */
+static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
+  size_t used = 0, capacity = it->batch_capacity;
   uint32_t i;
   it->count = 0;
+  if (!grow((void**)&it->batch, &capacity, refs, sizeof *it->batch) ||
+      !grow((void**)&it->bytes, &it->bytes_size, budget + 8, 1))
+    return no_memory(it, budget);
+  it->batch_capacity = (uint32_t)capacity;
+  for (i = 0; i < refs; ++i) {
+    shmd_record_view v;
+    const int visible = look(it, it->offsets[i], end, &v);
+    if (SHMD_UNLIKELY(visible <= 0)) {
+      if (visible < 0) return visible;
+      continue;
+    }
+    if (entry_bytes(&v) > budget - used) return 0;
+    used = append(it, &v, used);
+  }
+  it->cursor = end;
+  return 1;
+}
+
+/* In order of their hash, and whole groups of equal hashes, until `budget` bytes are used: at least one group. */
+static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
+  size_t used = 0;
+  uint32_t i, count = 0;
+  it->count = 0;
+  for (i = 0; i < refs; ++i) {
+    found_entry* f = &it->found[count];
+    const int visible = look(it, it->offsets[i], end, &f->v);
+    if (visible < 0) return visible;
+    f->hash = f->v.hash;
+    count += visible != 0;
+  }
+  qsort(it->found, count, sizeof *it->found, by_hash);
   for (i = 0; i < count; ++i) {
     const shmd_record_view* v = &it->found[i].v;
-    const size_t need = SHMD_PAD8(v->key_size) + SHMD_PAD8(v->value_size);
-    batch_entry* e;
+    const size_t need = entry_bytes(v);
     if (i > 0 && used + need > budget && it->found[i].hash != it->found[i - 1].hash) break;
-    if (v->value_size > a->max_size || !grow((void**)&it->bytes, &it->bytes_size, used + need + 8, 1) ||
-        !grow((void**)&it->batch, &batch_capacity, it->count + 1u, sizeof *it->batch)) {
-      return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to copy an entry of %llu bytes", a->name,
-                       (unsigned long long)need);
-    }
-    it->batch_capacity = (uint32_t)batch_capacity;
-    e = &it->batch[it->count++];
-    e->key_at = used;
-    e->key_size = v->key_size;
-    e->value_at = used + SHMD_PAD8(v->key_size);
-    e->value_size = v->kind == SHMD_REC_PUT ? v->value_size : 0;
-    e->position = v->position;
-    e->is_dict = v->kind == SHMD_REC_NODE;
-    e->node.id = 0;
-    e->node.generation = 0;
-    shmd_copy_out(it->bytes + e->key_at, v->key, v->key_size);
-    if (e->is_dict && v->value_size == 8) {
-      const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
-      e->node.id = SHMD_LOW(word);
-      e->node.generation = SHMD_HIGH(word);
-    } else if (e->value_size != 0) {
-      shmd_copy_out(it->bytes + e->value_at, v->value, e->value_size);
-    }
-    used += need;
+    if (v->value_size > it->s->a->max_size || !grow((void**)&it->bytes, &it->bytes_size, used + need + 8, 1))
+      return no_memory(it, need);
+    used = append(it, v, used);
   }
-  *taken = i;
-  return 0;
+  it->cursor = i < count ? (uint64_t)it->found[i - 1].hash + 1 : end;
+  return 1;
 }
 
 static int fill(shmd_iter* it) {
@@ -180,28 +226,34 @@ static int fill(shmd_iter* it) {
   for (tries = 0; tries < MAX_TRIES; ++tries) {
     /* SYNC recycle: as in shmd_read_get. */
     const uint64_t before = shmd_load_acquire(&c->recycle);
+    const uint64_t cursor = it->cursor;
     uint64_t array = 0, end = 0;
-    uint32_t count = 0, taken = 0;
     int valid, result = locate(it, &array, &end);
-    if (result == 0 && array != 0) result = collect(it, array, end, &count);
-    if (result == 0) result = copy_batch(it, count, budget, &taken);
+    if (result == 0) {
+      const uint32_t refs = array != 0 ? gather(it, array) : 0;
+      result = take_all(it, refs, end, budget);
+      if (result == 0) result = take_some(it, refs, end, budget);
+    }
     if (it->s->kind != SHMD_SNAP_TRANSACTION && shmd_load_acquire(&c->recycle) != before) {
+      it->cursor = cursor;
       budget /= 2;
       continue;
     }
+    it->at = 0;
     valid = shmd_snapshot_valid(it->s);
+    if (result < 0 || valid < 0) { /* nothing of it may be delivered */
+      it->count = 0;
+      it->cursor = cursor;
+    }
     if (valid < 0) return valid;
     if (result == SHMD_ERR_CORRUPT)
       return shmd_fail(
           SHMD_ERR_CORRUPT,
           "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
           it->s->a->name);
-    if (result < 0) return result;
-    it->at = 0;
-    it->cursor = taken < count ? (uint64_t)it->found[taken - 1].hash + 1 : end;
-    return 0;
+    return result < 0 ? result : 0;
   }
-  it->count = 0;
+  it->count = it->at = 0;
   return shmd_fail(SHMD_ERR_BUSY, "dict '%s': the data kept changing; try again", it->s->a->name);
 }
 

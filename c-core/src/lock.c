@@ -376,7 +376,7 @@ void shmd_call_leave_slowly(shmd_attachment* a) {
     --a->depth;
     a->in_call = 0;
     /* SYNC quiesce: publishes that the write is over. */
-    shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+    shmd_store_release(&c->inner, shmd_load_acquire(&c->inner) + 1);
   } else {
     /* SYNC quiesce: publishes the end of a write that had called back, and so had become a section. */
     if (shmd_load_acquire(&c->inner) & 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
@@ -441,10 +441,12 @@ int shmd_lock_release(shmd_attachment* a) {
     return shmd_fail(SHMD_ERR_NOT_LOCKED, "dict '%s': the calling thread does not hold the lock; lock it first",
                      a->name);
   ++me->busy;
-  if (a->depth > 1)
+  if (a->depth > 1) {
     --a->depth;
-  else
+  } else {
     result = unlock(a, me, 0);
+    shmd_lock_wake_sleepers(a, 0);
+  }
   --me->busy;
   return result;
 }

@@ -61,8 +61,8 @@ uint32_t shmd_os_user(void);
 void shmd_os_error_text(int error, char* buffer, size_t size); /* of an errno value */
 
 /* A private page that reads as zero in a child after fork(), whoever called it. NULL if the system has none. */
-uint64_t* shmd_os_fork_detector(void);        /* one per process; the caller stores something else than zero */
-void shmd_os_forked(void);                    /* in a forked child: forget what was cached of the parent */
+uint64_t* shmd_os_fork_detector(void); /* one per process; the caller stores something else than zero */
+void shmd_os_forked(void);             /* in a forked child: forget what was cached of the parent */
 /* One function, called with false when the process exits normally, after its atexit handlers and static destructors; with
  * true when the library is unloaded (part of a plugin): no other thread is in it, destructors of the plugin may follow. */
 void shmd_os_at_exit(void (*function)(bool unloaded));

@@ -82,11 +82,6 @@ void shmd_engine_after_fork(shmd_attachment* a) {
 
 /* ---- reading at a position ---- */
 
-uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset) {
-  if (s->kind == SHMD_SNAP_TRANSACTION) return shmd_tx_get(shmd_tx_of(s->a), offset);
-  return shmd_load_acquire(shmd_word(s->a, offset));
-}
-
 int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
   if (s->forks != s->a->forks)
@@ -149,19 +144,17 @@ int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_
   return 0;
 }
 
-int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v) {
-  if (s->kind == SHMD_SNAP_PINNED) {
-    const uint64_t most =
-        s->a->max_size / sizeof(shmd_record); /* positions fall along the chain, and it has no more records */
-    const shmd_record_view newest = *v;
-    uint64_t steps;
-    for (steps = 0; v->position >= s->position; ++steps) {
-      const uint64_t newer = v->position;
-      if (v->previous == 0) return 0;
-      if (!shmd_record_read(&s->a->reader, v->previous, v) || v->position >= newer || steps > most ||
-          v->hash != newest.hash || v->node != newest.node || v->key_size != newest.key_size)
-        return SHMD_ERR_CORRUPT;
-    }
+int shmd_snapshot_older(const shmd_snapshot* s, shmd_record_view* v) {
+  const uint64_t most =
+      s->a->max_size / sizeof(shmd_record); /* positions fall along the chain, and it has no more records */
+  const shmd_record_view newest = *v;
+  uint64_t steps;
+  for (steps = 0; v->position >= s->position; ++steps) {
+    const uint64_t newer = v->position;
+    if (v->previous == 0) return 0;
+    if (!shmd_record_read(&s->a->reader, v->previous, v) || v->position >= newer || steps > most ||
+        v->hash != newest.hash || v->node != newest.node || v->key_size != newest.key_size)
+      return SHMD_ERR_CORRUPT;
   }
   return v->kind != SHMD_REC_ERASE;
 }

@@ -16,6 +16,7 @@
 #define SHMD_SNAPSHOT_H
 
 #include "core.h"
+#include "redo.h"
 
 typedef struct shmd_pin {
   uint64_t position; /* | 1: never revoked */
@@ -41,9 +42,17 @@ void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin);
 int shmd_snapshot_valid(const shmd_snapshot* s);
 /* The index reference of a dict as this snapshot sees it. 0, REMOVED, CORRUPT. */
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id);
-/* Replaces *v by its newest version visible at the snapshot. 1 visible (a PUT or NODE), 0 absent then, negative: corrupt. */
-int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v);
 /* A shared word, through the transaction's overlay if the snapshot is of one. */
-uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset);
+SHMD_INLINE uint64_t shmd_snapshot_word(const shmd_snapshot* s, uint64_t offset) {
+  if (SHMD_UNLIKELY(s->kind == SHMD_SNAP_TRANSACTION)) return shmd_tx_get(shmd_tx_of(s->a), offset);
+  return shmd_load_acquire(shmd_word(s->a, offset));
+}
+
+int shmd_snapshot_older(const shmd_snapshot* s, shmd_record_view* v);
+/* Replaces *v by its newest version visible at the snapshot. 1 visible (a PUT or NODE), 0 absent then, negative: corrupt. */
+SHMD_INLINE int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* v) {
+  if (SHMD_UNLIKELY(s->kind == SHMD_SNAP_PINNED && v->position >= s->position)) return shmd_snapshot_older(s, v);
+  return v->kind != SHMD_REC_ERASE;
+}
 
 #endif

@@ -96,6 +96,8 @@ SHMD_INLINE void shmd_full_barrier(void) {
  * elsewhere, and under ThreadSanitizer, it is word by word. `from` and `to` in shared memory are 8-byte aligned. */
 
 #if defined(__x86_64__) && !defined(SHMD_TSAN)
+#define SHMD_PLAIN_COPIES 1 /* between two shmd_compiler_barrier() any copying function will do */
+SHMD_INLINE void shmd_compiler_barrier(void) { __asm__ __volatile__("" ::: "memory"); }
 SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
   __asm__ __volatile__("" ::: "memory");
   memcpy(to, from, size);

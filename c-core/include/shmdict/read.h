@@ -266,6 +266,27 @@ SHMD_INLINE int shmd_read_get(const shmd_reader* reader, shmd_node node, uint64_
   return shmd_read_again(reader, node, hash, key, key_size, buffer, capacity, size);
 }
 
+/* Where a value lies, for readers that make room for it before they copy it: once found, its size is the size that it had.
+ * Results as of shmd_read_once(), or SHMD_ERR_BUSY. The copy is to be believed only if shmd_read_still() says so after it. */
+SHMD_INLINE int shmd_read_locate(const shmd_reader* reader, shmd_node node, uint64_t hash, const void* key,
+                                 size_t key_size, shmd_found* f, uint64_t* before) {
+  const shmd_reader r = *reader;
+  uint64_t ref;
+  int result;
+  /* SYNC recycle: as in shmd_read_get. */
+  *before = shmd_load_acquire(&shmd_reader_control(&r)->recycle);
+  result = shmd_read_index(&r, node, &ref);
+  if (SHMD_LIKELY(result == 0)) result = shmd_read_find(&r, ref, hash, key, key_size, f);
+  if (SHMD_LIKELY(result == 0) && SHMD_UNLIKELY((f->stamp & SHMD_REC_KIND) != SHMD_REC_PUT))
+    result = (f->stamp & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  /* SYNC recycle: as in shmd_read_get. */
+  return SHMD_LIKELY(shmd_load_acquire(&shmd_reader_control(&r)->recycle) == *before) ? result : SHMD_ERR_BUSY;
+}
+SHMD_INLINE int shmd_read_still(const shmd_reader* reader, uint64_t before) {
+  /* SYNC recycle: as in shmd_read_get. */
+  return shmd_load_acquire(&shmd_reader_control(reader)->recycle) == before;
+}
+
 /* Not a result of the API: what shmd_read_word() leaves to shmd_get(). */
 #define SHMD_READ_NOT_PLAIN INT32_MIN
 #define SHMD_READ_WORD_PROBES 64 /* slots */

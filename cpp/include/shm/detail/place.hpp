@@ -192,6 +192,11 @@ template <class V, class Place, class Key>
 int get_at(const Place& place, const Key& key, std::optional<V>& out) {
   try {
     return read_at(place, [&](shmd_node node) {
+      if constexpr (!is_scalar<V>) {
+        const int result = raw_get_whole(place.d, node, key.data(), key.size(), out);
+        if (SHMD_LIKELY(result != SHMD_READ_NOT_PLAIN)) return result;
+        out.reset();
+      }
       return fetch<V>(
           [&](void* to, std::size_t capacity, std::size_t* size) {
             return raw_get(place.d, node, key.data(), key.size(), to, capacity, size);

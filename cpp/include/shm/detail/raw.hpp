@@ -33,6 +33,35 @@ SHMD_INLINE int raw_get_word(shmd_dict* d, shmd_node node, const void* key, void
   return shmd_read_word(reader, node, key, KeySize, out, ValueSize);
 }
 
+// A value of any length in one look-up. Results of raw_get, or SHMD_READ_NOT_PLAIN: ask it.
+template <class V>
+int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, std::optional<V>& out) {
+  if (SHMD_UNLIKELY(d == nullptr || key_size > SHMD_MAX_KEY)) return SHMD_READ_NOT_PLAIN;
+  const shmd_reader* reader = shmd_reader_of(d);
+  if (SHMD_UNLIKELY(shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
+  const std::uint64_t hash = shmd_hash_key(reader->hash_seed, key, key_size);
+  shmd_found found{};
+  std::uint64_t before = 0;
+  const int result = shmd_read_locate(reader, node, hash, key, key_size, &found, &before);
+  if (SHMD_UNLIKELY(result != 0)) return result == SHMD_NOT_FOUND ? result : SHMD_READ_NOT_PLAIN;
+  const auto size = static_cast<std::size_t>(found.value_size);
+#if defined(SHMD_PLAIN_COPIES)
+  if constexpr (is_bytes<V>) {
+    using byte = typename V::value_type;
+    shmd_compiler_barrier();
+    const auto* p = reinterpret_cast<const byte*>(found.value);
+    out.emplace(p, p + size);
+    shmd_compiler_barrier();
+    return shmd_read_still(reader, before) ? 0 : SHMD_READ_NOT_PLAIN;
+  }
+#endif
+  buffer<256> bytes(size);
+  shmd_copy_out(bytes.data(), found.value, size);
+  if (!shmd_read_still(reader, before)) return SHMD_READ_NOT_PLAIN;
+  out = decode<V>(bytes.data(), size);
+  return 0;
+}
+
 // Reads a value of type V with get(out, capacity, &size), which may find it larger each time. Results of raw_get.
 template <class V, class Get>
 int fetch(const Get& get, std::optional<V>& out) {
