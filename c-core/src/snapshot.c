@@ -112,14 +112,27 @@ static int corrupt(const shmd_snapshot* s) {
       s->a->name);
 }
 
-/* Whether the handle's dict exists at the snapshot: it does now, or it was removed later and so waits for its sweep. Ids
- * are used again: another generation is another dict. */
+/* Whether the handle's dict exists at the snapshot: it and all that hold it do now, or were removed later and so wait for
+ * their sweep. Ids are used again: another generation is another dict. The root's parent has no generation. */
 static bool lived(const shmd_snapshot* s, shmd_node node) {
-  const uint64_t at = s->a->super->nodes_offset + node.id * sizeof(shmd_node_entry);
-  const uint64_t identity = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, identity));
-  if (identity == SHMD_PAIR(node.generation, SHMD_NODE_LIVE)) return true;
-  return s->kind == SHMD_SNAP_PINNED && identity == SHMD_PAIR(node.generation + 1, SHMD_NODE_SWEEPING) &&
-         shmd_snapshot_word(s, at + offsetof(shmd_node_entry, freed_at)) > s->position;
+  const shmd_attachment* a = s->a;
+  /* entries beyond have no memory: only a handle that the application made up leads there */
+  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->nodes_allocated) / sizeof(shmd_node_entry);
+  uint64_t self = SHMD_PAIR(node.generation, node.id);
+  int depth;
+  for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
+    const uint64_t at = a->super->nodes_offset + SHMD_LOW(self) * sizeof(shmd_node_entry);
+    uint64_t identity;
+    if (SHMD_LOW(self) >= known || SHMD_LOW(self) >= a->super->node_capacity) return false;
+    identity = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, identity));
+    if (identity != SHMD_PAIR(SHMD_HIGH(self), SHMD_NODE_LIVE) &&
+        (s->kind != SHMD_SNAP_PINNED || identity != SHMD_PAIR(SHMD_HIGH(self) + 1, SHMD_NODE_SWEEPING) ||
+         shmd_snapshot_word(s, at + offsetof(shmd_node_entry, freed_at)) <= s->position))
+      return false;
+    self = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
+    if (SHMD_HIGH(self) == 0) return true;
+  }
+  return false;
 }
 
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
@@ -136,7 +149,7 @@ int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_
       *id = (uint32_t)shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
     }
   }
-  if (*id == 0 || *id >= a->super->node_capacity) return corrupt(s);
+  if (node.id == 0 && (*id == 0 || *id >= a->super->node_capacity)) return corrupt(s);
   if (node.id != 0 && !lived(s, node))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
   *ref =

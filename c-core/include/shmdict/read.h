@@ -112,7 +112,11 @@ SHMD_INLINE int shmd_read_alive(const shmd_reader* r, shmd_node node) {
   for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
     const shmd_node_entry* e;
     if (self == root) return 0;
-    if ((uint32_t)self >= r->node_capacity) return SHMD_ERR_CORRUPT;
+    if ((uint32_t)self >= r->node_capacity) return depth == 0 ? SHMD_ERR_REMOVED : SHMD_ERR_CORRUPT;
+    /* An entry without memory (a handle that the application made up) must not be touched. The watermark only rises,
+     * before the entry's first use. */
+    if ((uint32_t)self >= shmd_load_acquire(&shmd_reader_control(r)->nodes_allocated) / sizeof(shmd_node_entry))
+      return SHMD_ERR_REMOVED;
     e = r->nodes + (uint32_t)self;
     if (shmd_load_acquire(&e->identity) != ((self & UINT64_C(0xffffffff00000000)) | SHMD_NODE_LIVE))
       return SHMD_ERR_REMOVED;
@@ -126,7 +130,7 @@ SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_
   uint64_t id = node.id;
   /* SYNC root: as above. */
   if (SHMD_LIKELY(id == 0)) id = (uint32_t)shmd_load_acquire(&shmd_reader_control(r)->root_node);
-  if (SHMD_UNLIKELY(id >= r->node_capacity)) return SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(id >= r->node_capacity)) return node.id != 0 ? SHMD_ERR_REMOVED : SHMD_ERR_CORRUPT;
   *out = r->nodes + id;
   return SHMD_LIKELY(node.id == 0) ? 0 : shmd_read_alive(r, node);
 }
@@ -138,10 +142,13 @@ SHMD_INLINE int shmd_read_index(const shmd_reader* r, shmd_node node, uint64_t* 
     *ref = shmd_load_acquire(&shmd_reader_control(r)->root_index);
     return 0;
   }
-  if (SHMD_UNLIKELY(node.id >= r->node_capacity)) return SHMD_ERR_CORRUPT;
+  { /* first whether it lives: an entry that never was has no memory */
+    const int alive = shmd_read_alive(r, node);
+    if (SHMD_UNLIKELY(alive != 0)) return alive;
+  }
   /* SYNC index: as above. */
   *ref = shmd_load_acquire(&r->nodes[node.id].root);
-  return shmd_read_alive(r, node);
+  return 0;
 }
 
 /* Follows directories from `ref` to the array that `hash32` leads to; 0 = empty dict. Returns 0 or SHMD_ERR_CORRUPT.
