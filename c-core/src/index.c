@@ -266,8 +266,9 @@ static int grow(shmd_tx* t, shmd_cursor* c) {
   if (log2 < SHMD_ARRAY_LOG2) return rebuild(t, c, set, depth, log2 + 1);
   if (depth < SHMD_MAX_DEPTH) return split(t, c, set, depth);
   if (log2 < SHMD_ARRAY_OVERFLOW_LOG2) return rebuild(t, c, set, depth, log2 + 1);
-  return shmd_fail(SHMD_ERR_TOO_MANY_COLLISIONS, "dict '%s': over %u keys share one hash value; use other keys",
-                   t->a->name, MAX_SLOTS * 3 / 4);
+  return shmd_fail(SHMD_ERR_TOO_MANY_COLLISIONS,
+                   "dict '%s': over %u keys share the %u bits of their hashes that the index goes by; use other keys",
+                   t->a->name, MAX_SLOTS * 3 / 4, SHMD_MAX_DEPTH);
 }
 
 int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c) {

@@ -106,7 +106,8 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
   if (SHMD_UNLIKELY(t->count >= MAP_FROM)) {
     if (t->count >= t->capacity) {
       t->error =
-          shmd_fail(SHMD_ERR_TRANSACTION_TOO_LARGE, "dict '%s': a transaction may change at most %llu words; split it",
+          shmd_fail(SHMD_ERR_TRANSACTION_TOO_LARGE,
+                    "dict '%s': a commit may change at most %llu words, about one for each key; split it into several",
                     t->a->name, (unsigned long long)t->capacity);
       return;
     }

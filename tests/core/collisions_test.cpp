@@ -77,6 +77,7 @@ TEST_CASE("keys that share all bits of hash32 are stored up to the bound, then r
     if (equal.size() % 512 == 0) REQUIRE(d.check() == "");
   }
   REQUIRE(result == SHMD_ERR_TOO_MANY_COLLISIONS);
+  REQUIRE_THAT(shmd_last_error()->message, support::contains("share the 23 bits"));
   REQUIRE(equal.size() >= 3000);
   std::printf("%zu keys of one hash32\n", equal.size());
   REQUIRE(d.check() == "");

@@ -5,8 +5,9 @@
 // It holds the dict's lock: other writers wait, readers go on and see the state before. Its own thread sees its changes,
 // also through the dict itself: d["a"] by the same thread is part of it. Snapshots taken inside end before it.
 // Lifetime: it must end in the thread that began it, before its dict is closed.
-// Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large at a write or at commit:
-// the whole is then forgotten.
+// Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large (about 250,000 keys fit into
+// one, fewer if max_size is below 64 MiB; the size of values does not count) at a write or at commit: the whole is then
+// forgotten.
 #pragma once
 
 #include <chrono>

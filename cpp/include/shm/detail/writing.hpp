@@ -126,7 +126,8 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
     if (result < 0) throw_at(result, where());
     if (result == 0) static_cast<Derived*>(this)->rebind(fresh);
   }
-  // All entries of a list, map, dict or other range of pairs, in one commit: a large one may be transaction_too_large.
+  // All entries of a list, map, dict or other range of pairs, in one commit: more than about 250,000 are
+  // transaction_too_large, and nothing changed.
   void update(const local_type& entries) { update_from(entries); }
   template <class Range>
   void update(const Range& entries) {
@@ -137,7 +138,7 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
     update_from(entries);
     return *static_cast<Derived*>(this);
   }
-  // These entries instead of all that is there, in one commit.
+  // These entries instead of all that is there, in one commit. As large as one of update().
   void assign(const local_type& entries) { assign_from(entries); }
   template <class Range>
   void assign(const Range& entries) {
