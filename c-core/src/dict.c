@@ -409,34 +409,33 @@ int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count) {
 /* ---- whole-dict work, in bounded lock holds ---- */
 
 void shmd_dict_drain(shmd_attachment* a) {
-  shmd_control* c = shmd_control_of(a);
   uint64_t rounds = a->max_size / 64; /* more than there can be arrays: a corrupt object must not keep us for ever */
+  shmd_removal removal = {0, 0, 64};
   bool more = true;
   if (shmd_lock_mine(a)) return; /* inside a section or transaction: later writes do it */
-  while (more && rounds-- != 0 && (shmd_load_acquire(&c->sweep_count) != 0 || shmd_load_acquire(&c->freed_count) > 1)) {
-    const uint64_t swept = shmd_load_acquire(&c->sweep_count);
+  while (more && rounds-- != 0) {
     if (shmd_call_enter(a) < 0) return;
-    more = shmd_reclaim_all(a, false);
+    more = shmd_reclaim_removed(a, &removal);
     shmd_call_leave(a);
-    if (swept == 0 && !more) return;
   }
 }
 
 int shmd_dict_compact(shmd_attachment* a) {
-  uint64_t rounds;
+  uint64_t rounds, at = 0;
+  bool more = true;
   if (shmd_lock_mine(a) && shmd_tx_of(a)->user)
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': compact is not allowed inside a transaction", a->name);
-  for (rounds = 0; rounds < a->super->segment_count * 64; ++rounds) {
-    bool more;
+  for (rounds = 0; more && rounds < a->super->segment_count * 64; ++rounds) {
     const int result = shmd_call_enter(a);
     if (result < 0) return result;
-    more = shmd_reclaim_all(a, true);
+    more = shmd_reclaim_compact(a);
     shmd_call_leave(a);
-    if (!more) break;
   }
-  rounds = (uint64_t)shmd_call_enter(a);
-  if ((int)rounds < 0) return (int)rounds;
-  shmd_segment_return_memory(a);
-  shmd_call_leave(a);
+  for (rounds = 0; at != UINT64_MAX && rounds < a->super->segment_count; ++rounds) {
+    const int result = shmd_call_enter(a);
+    if (result < 0) return result;
+    at = shmd_segment_return_memory(a, at);
+    shmd_call_leave(a);
+  }
   return 0;
 }

@@ -8,6 +8,7 @@
 #include "segment.h"
 
 #define STEP_LIMIT UINT64_C(65536) /* bytes looked at in one commit of the cleaner */
+#define LOOK_FAR 0x100u            /* argument of a cleaning step: look for a victim behind many that pins keep */
 
 #define SEG(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define NODE(id, field) shmd_tx_get(t, SHMD_N(t, id, field))
@@ -199,17 +200,29 @@ static bool can_be_cleaned(shmd_tx* t, uint64_t id, uint64_t oldest, bool young)
                                                  SEG(id, position) + SEG(id, used) <= SHMD_GET_C(t, ghost_position)));
 }
 
-static bool choose_victim(shmd_tx* t, uint32_t buckets) {
+/* Where the search in bucket `b` goes on: behind the segments that the last ones found kept by a pin, or at the front. */
+static uint64_t search_from(shmd_tx* t, uint32_t b) {
+  const uint64_t id = t->a->engine->victim_from[b];
+  if (id < SHMD_GET_C(t, frontier) && id < t->a->super->segment_count && SHMD_LOW(SEG(id, kind)) == SHMD_SEG_CLOSED &&
+      shmd_segment_bucket(t->a, SEG(id, live), SEG(id, used)) == b)
+    return id;
+  return shmd_tx_get(t, SHMD_CI(t, buckets, b));
+}
+
+static bool choose_victim(shmd_tx* t, uint32_t buckets, bool far) {
   const uint64_t oldest = shmd_reuse_floor(t);
   const bool young =
       SHMD_GET_C(t, head) - shmd_pin_oldest(t) <= t->a->super->buffer_size + SHMD_GET_C(t, live_bytes) / 8;
   uint32_t b, looked;
   for (b = 0; b < buckets; ++b) {
-    uint64_t id = shmd_tx_get(t, SHMD_CI(t, buckets, b));
-    const uint32_t most = b < SHMD_BUCKETS - 1 ? 4 : 64; /* the last list has those without a dead byte, too */
+    uint64_t id = search_from(t, b);
+    const uint32_t most = far                    ? 4096
+                          : b < SHMD_BUCKETS - 1 ? 4
+                                                 : 64; /* the last list has some without a dead byte, too */
     for (looked = 0; looked < most && id != SHMD_NONE && t->error == 0; ++looked) {
       if (SHMD_LOW(SEG(id, kind)) != SHMD_SEG_CLOSED) return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), false;
       if (SEG(id, live) < SEG(id, used) && can_be_cleaned(t, id, oldest, young)) {
+        t->a->engine->victim_from[b] = SHMD_LOW(SEG(id, links));
         shmd_segment_unlink(t, SHMD_CI(t, buckets, b), id);
         shmd_tx_set(t, SHMD_S(t, id, kind), SHMD_PAIR(1, SHMD_SEG_VICTIM));
         SHMD_SET_C(t, victim, id);
@@ -218,6 +231,7 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets) {
       }
       id = SHMD_LOW(SEG(id, links));
     }
+    t->a->engine->victim_from[b] = id; /* at the end: SHMD_NONE, from the front again */
   }
   return false;
 }
@@ -248,12 +262,12 @@ static int clean_record(shmd_tx* t, const shmd_record_view* v) {
   return 1;
 }
 
-/* 1 progress, 0 nothing to do, negative: abort. `buckets`: how full a victim may be, in eighths. */
-static int clean_step(shmd_tx* t, uint64_t budget, uint32_t buckets) {
+/* 1 progress, 0 nothing to do, negative: abort. `how`: how full a victim may be, in eighths; LOOK_FAR. */
+static int clean_step(shmd_tx* t, uint64_t budget, uint32_t how) {
   shmd_attachment* a = t->a;
   uint64_t id = SHMD_GET_C(t, victim), at, end, moved = 0;
   if (id == SHMD_NONE) {
-    if (!choose_victim(t, buckets)) return 0;
+    if (!choose_victim(t, how & ~LOOK_FAR, (how & LOOK_FAR) != 0)) return 0;
     id = SHMD_GET_C(t, victim);
   }
   at = SHMD_GET_C(t, victim_at);
@@ -445,7 +459,7 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
     int done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
     done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
     done += commit_step(a, SHMD_WORK_HISTORY, 0, 0);
-    done += commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS);
+    done += commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, SHMD_BUCKETS | LOOK_FAR);
     done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
     if (!done) done = commit_step(a, SHMD_WORK_HISTORY, 0, 1);
     if (!done) break;
@@ -456,18 +470,45 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
   return useful != 0;
 }
 
-bool shmd_reclaim_all(shmd_attachment* a, bool thorough) {
-  shmd_tx* t = shmd_tx_of(a);
-  int done, i, cleaned = 0;
+bool shmd_reclaim_compact(shmd_attachment* a) {
+  int done, i;
   look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
   shmd_reclaim_shrink(a);
-  if (thorough || SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
-    cleaned = commit_step(a, SHMD_WORK_CLEAN, 65536, SHMD_BUCKETS - 1);
-  done += cleaned;
-  if (!cleaned) done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  if (!done) done = commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, (SHMD_BUCKETS - 1) | LOOK_FAR);
   for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
   done += blocks_round(a);
+  review(a);
+  return done != 0;
+}
+
+bool shmd_reclaim_removed(shmd_attachment* a, shmd_removal* r) {
+  shmd_tx* t = shmd_tx_of(a);
+  const uint64_t live = SHMD_GET_C(t, live_bytes);
+  int done, i;
+  look_at_pins(a, r->swept == 0);
+  done = commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  if (done) {
+    const uint64_t dead = live - SHMD_GET_C(t, live_bytes);
+    ++r->swept;
+    r->bytes += 4 * dead;
+    r->units += 1 + dead / (SHMD_CHUNK / 2);
+    (void)commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+    return true;
+  }
+  if (r->units-- == 0) return false;
+  if (r->bytes != 0 && (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))) {
+    const uint64_t part = r->bytes < STEP_LIMIT ? r->bytes : STEP_LIMIT;
+    r->bytes -= part;
+    done = commit_step(a, SHMD_WORK_CLEAN, part, SHMD_BUCKETS - 1);
+  }
+  for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  if (r->swept != 0) {
+    const int moved = blocks_round(a);
+    if (moved) --r->swept;
+    done += moved;
+  }
   review(a);
   return done != 0;
 }

@@ -31,8 +31,18 @@ void shmd_reclaim_step(shmd_attachment* a, uint64_t appended);
 void shmd_reclaim_shrink(shmd_attachment* a);
 /* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. */
 bool shmd_reclaim_urgent(shmd_attachment* a);
-/* One unit of everything that can be done now, for compact and clear: false when nothing is left to do. */
-bool shmd_reclaim_all(shmd_attachment* a, bool thorough);
+/* One unit of everything that can be done now, for compact: false when nothing is left to do. */
+bool shmd_reclaim_compact(shmd_attachment* a);
+
+/* What removing dicts left to do for the one who removed them: work in proportion to what the sweep found. */
+typedef struct shmd_removal {
+  uint64_t swept; /* arrays; as many blocks of the index may be moved afterwards */
+  uint64_t bytes; /* the cleaner may look at, four for each that the sweep found dead */
+  uint64_t units; /* that may follow the sweep: others who write all the time must not keep the caller for ever */
+} shmd_removal;
+/* One unit: sweeps first, and cleans only behind the sweep, or it would move records that are about to die. Nothing is
+ * appended meanwhile, so memory does not grow. False when nothing is left to do. */
+bool shmd_reclaim_removed(shmd_attachment* a, shmd_removal* removal);
 /* Names the holder of the oldest pin in the calling thread's last error. */
 void shmd_reclaim_blame(shmd_attachment* a);
 /* Whether the log has grown beyond what pacing allows (called when a log segment is closed). */

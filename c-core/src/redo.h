@@ -76,6 +76,8 @@ struct shmd_engine {
   uint32_t block_first[SHMD_BLOCK_CLASSES]; /* offset of the first one in the segment */
   struct shmd_scratch* scratch;
   uint64_t pin_checked; /* position at which the holder of the oldest pin was last looked at */
+  /* per bucket, where the search for a segment to clean goes on (reclaim.c): a hint, checked before it is followed */
+  uint64_t victim_from[SHMD_BUCKETS];
 };
 
 SHMD_INLINE shmd_tx* shmd_tx_of(shmd_attachment* a) { return &a->engine->tx; }

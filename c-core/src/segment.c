@@ -4,6 +4,10 @@
 #include "node.h"
 #include "object.h"
 
+/* What one step of shmd_segment_return_memory looks at, and punches, at most. */
+#define RETURN_SEGMENTS 4096u
+#define RETURN_PIECES 32u
+
 #define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
 
@@ -378,33 +382,34 @@ void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64
   }
 }
 
-void shmd_segment_return_memory(shmd_attachment* a) {
+/* Segments `id` and up to `end` that are free, in one piece: their number. */
+static uint64_t free_piece(const shmd_segment* table, uint64_t id, uint64_t frontier, uint64_t end) {
+  uint64_t n = 0;
+  while (id + n < end && (id + n >= frontier || SHMD_LOW(shmd_load_acquire(&table[id + n].kind)) == SHMD_SEG_EXTENT))
+    ++n;
+  return n;
+}
+
+uint64_t shmd_segment_return_memory(shmd_attachment* a, uint64_t from) {
   const shmd_control* c = shmd_control_of(a);
-  const shmd_segment* table = (const shmd_segment*)(const void*)shmd_at(a, a->super->segments_offset);
-  const uint64_t known = shmd_load_acquire(&c->segments_allocated) / sizeof(shmd_segment),
-                 frontier = shmd_load_acquire(&c->frontier);
-  uint64_t id, n;
-  for (id = 0; id < known && id < a->super->segment_count; ++id) {
-    const uint64_t kind = shmd_load_acquire(&table[id].kind);
-    uint64_t length = 1;
-    if (id < frontier) {
-      length = SHMD_HIGH(kind);
-      switch (SHMD_LOW(kind)) {
-        case SHMD_SEG_EXTENT:
-          break;
-        case SHMD_SEG_FREED:
-        case SHMD_SEG_LOG:
-        case SHMD_SEG_RUN:
-          if (length > 1) id += length - 1;
-          continue;
-        default:
-          continue;
-      }
+  shmd_segment* table = (shmd_segment*)(void*)shmd_at(a, a->super->segments_offset);
+  const uint64_t frontier = shmd_load_acquire(&c->frontier);
+  uint64_t known = shmd_load_acquire(&c->segments_allocated) / sizeof(shmd_segment), id, end, pieces = 0;
+  if (known > a->super->segment_count) known = a->super->segment_count;
+  end = known - from > RETURN_SEGMENTS ? from + RETURN_SEGMENTS : known;
+  if (from >= known) return UINT64_MAX;
+  for (id = from; id < end && pieces < RETURN_PIECES;) {
+    const uint64_t n = free_piece(table, id, frontier, end);
+    uint64_t i;
+    for (i = 0; i < n; ++i)
+      if (shmd_load_acquire(&table[id + i].allocated) != 0) shmd_store_release(&table[id + i].allocated, 0);
+    if (n != 0) {
+      (void)shmd_object_punch(a, shmd_segment_offset(a, id), n << a->segment_shift);
+      ++pieces;
     }
-    for (n = 0; n < length && id + n < a->super->segment_count; ++n)
-      if (shmd_load_acquire(&table[id + n].allocated) != 0) give_back(a, id + n);
-    id += length > 0 ? length - 1 : 0;
+    id += n + 1;
   }
+  return id < known ? id : UINT64_MAX;
 }
 
 void shmd_segment_reserve(shmd_tx* t) {

@@ -67,8 +67,9 @@ void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used);
  * now. `list`: its entries, or any (only those that stage the kind of an unused segment count). */
 void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count);
 
-/* The same for whatever was left, by looking at every free segment. */
-void shmd_segment_return_memory(shmd_attachment* a);
+/* The same for whatever was left, known of or not (late readers fault pages in that were punched), by looking at every
+ * free segment. A bounded step: from segment `from` on; where the next step begins, UINT64_MAX at the end. */
+uint64_t shmd_segment_return_memory(shmd_attachment* a, uint64_t from);
 
 /* The oldest pin, UINT64_MAX if none; scans the pins only when one was taken or dropped since. A transaction counts as a
  * pin of its own beginning: what it stages before a snapshot is taken must serve that snapshot if it commits after. */

@@ -11,6 +11,7 @@
 #include <functional>
 #include <random>
 
+#include "core.h"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 
@@ -84,6 +85,24 @@ class Meter {
   double worst_ = 0;
   std::string at_;
 };
+
+// What pins hold, from the segment table: segments freed under the oldest one, and what is dead in those that a record died
+// in meanwhile.
+std::uint64_t held_by_pins(Dict& d) {
+  const shmd_dict* handle = d;
+  const shmd_attachment* a = handle->attachment;
+  const auto* table = reinterpret_cast<const shmd_segment*>(shmd_at(a, a->super->segments_offset));
+  const std::uint64_t oldest = d.stat().oldest_pin;
+  std::uint64_t held = 0;
+  for (std::uint64_t id = 0; id < shmd_control_of(a)->frontier; ++id) {
+    const auto& s = table[id];
+    const auto kind = static_cast<std::uint32_t>(s.kind);
+    if (kind == SHMD_SEG_FREED && s.position >= oldest) held += s.allocated;
+    if ((kind == SHMD_SEG_CLOSED || kind == SHMD_SEG_VICTIM || kind == SHMD_SEG_RUN) && s.pinned > oldest)
+      held += s.used - s.live;
+  }
+  return held;
+}
 
 struct Load {
   const char* what;
@@ -316,12 +335,35 @@ TEST_CASE("clear gives memory back while another process sits idle") {
   *state = 2;
   REQUIRE(support::eventually([&] { return *state == 3; }));
   REQUIRE(meter.used() > 40 * MiB);
+  const auto moved = d.stat().cleaned_bytes;
   REQUIRE(shmd_clear(d, shmd_root(), nullptr) == 0);
-  meter.sample(); // at once, without a further write
+  meter.sample();                                // at once, without a further write
+  REQUIRE(d.stat().cleaned_bytes - moved < MiB); // nothing was moved that was about to die (shmd_reclaim_removed)
   REQUIRE(meter.used() < 6 * MiB);
   for (std::uint64_t k = 0; k < 1000; ++k) put_turn(d, k, value_of(k, 1, 1000));
   meter.sample();
   meter.finish("cleared");
+}
+
+// Guard: shmd_segment_return_memory punches every free segment, whatever `allocated` says.
+TEST_CASE("compact takes back the pages that late readers have faulted in") {
+  Dict d(support::unique_name("memory"), options_of(65536, 64 * MiB));
+  Meter meter(d, 1048);
+  for (std::uint64_t k = 0; k < 40000; ++k) put_turn(d, k, value_of(k, 0, 1000));
+  for (std::uint64_t k = 0; k < 40000; ++k)
+    if (k % 4000 != 0) support::must(shmd_erase(d, shmd_root(), &k, 8), "erase");
+  REQUIRE(shmd_compact(d) == 0);
+  const auto before = meter.used();
+  REQUIRE(before < 4 * MiB);
+  const auto* base = static_cast<const shmd_dict*>(d)->attachment->reader.base;
+  for (std::uint64_t at = 20 * MiB; at < 60 * MiB; at += 4096) // as one that was stopped before its next load
+    static_cast<void>(*static_cast<const volatile unsigned char*>(base + at));
+  REQUIRE(meter.used() > 20 * MiB);
+  REQUIRE(shmd_compact(d) == 0);
+  REQUIRE(meter.used() <= before + 65536);
+  for (std::uint64_t k = 0; k < 40000; k += 4000) REQUIRE(get_key(d, k, 1000) == value_of(k, 0, 1000));
+  meter.sample();
+  meter.finish("after late readers");
 }
 
 // Guard: sweep_step and node reuse.
@@ -430,6 +472,35 @@ TEST_CASE("snapshots taken one after another do not hold the cleaner up") {
   }
   shmd_snapshot_close(held);
   meter.finish("under successive snapshots");
+}
+
+// Guard: choose_victim goes on where it stopped (victim_from, reclaim.c), past segments that the pin keeps.
+TEST_CASE("under an old snapshot, what no pin needs is cleaned, however many pinned segments stand before it") {
+  auto o = options_of();
+  o.buffer_size = 65536;
+  Dict d(support::unique_name("memory"), o);
+  Meter meter(d, 1048);
+  const std::uint64_t kept = 130000, garbage = 15000, other = std::uint64_t{1} << 32;
+  const auto erase = [&](std::uint64_t k) { support::must(shmd_erase(d, shmd_root(), &k, 8), "erase"); };
+  for (std::uint64_t k = 0; k < kept; ++k) put_turn(d, k, value_of(k, 0, 1000));
+  for (std::uint64_t k = 0; k < garbage; ++k) put_turn(d, other + k, value_of(k, 0, 1000));
+  for (std::uint64_t k = 0; k < garbage; ++k) // dead before the snapshot, too little to be cleaned yet
+    if (k % 20 != 0) erase(other + k);
+  shmd_snapshot* s = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &s) == 0);
+  for (std::uint64_t k = garbage - 10 * 260; k < garbage;
+       ++k) // the first ten of the sparsest list: pinned from here on
+    if (k % 40 == 0) erase(other + k);
+  for (std::uint64_t round = 0; round < 17500; ++round) put_turn(d, other, value_of(0, round, 1000)); // it grows old
+  meter.sample(held_by_pins(d));
+  for (std::uint64_t k = 0; k < kept; ++k) {
+    if (k % 100 != 0) erase(k);
+    if (k % 50 == 1) meter.sample(held_by_pins(d));
+  }
+  shmd_snapshot_close(s);
+  REQUIRE(shmd_compact(d) == 0);
+  meter.sample();
+  meter.finish("under an old snapshot");
 }
 
 // Guard: shmd_dict_drain goes on until what the removal left sparse is cleaned, too.

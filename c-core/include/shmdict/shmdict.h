@@ -5,8 +5,10 @@
  * whole or not at all. The death of a process or thread, at any instruction, blocks nobody: the next writer repairs and
  * goes on. A dict and all dicts nested in it are one shared object. Bad input gets a named error.
  *
- * Caveats. A neighbour with write permission who truncates the object under its users (SIGBUS), and a cgroup memory
- * limit (SIGKILL), cannot be turned into errors. Everything lives in memory: a reboot ends it.
+ * Caveats. What cannot be turned into errors: a neighbour with write permission who truncates the object under its users,
+ * or makes it lead into its holes while the file system is full (SIGBUS); a cgroup memory limit (SIGKILL); a reader that
+ * was stopped within a read while what it looked at was freed and returned, if the file system has not one free page when it
+ * goes on (SIGBUS; doc/concurrency.md, "Reclaim"). Everything lives in memory: a reboot ends it.
  *
  * Conventions. Functions return int: 0 done, negative = error (SHMD_ERR_MAP), positive = outcome (SHMD_OUTCOME_MAP).
  * After an error shmd_last_error() tells, for the calling thread, what happened, to which object, and what to do.
@@ -49,10 +51,10 @@ extern "C" {
   X(-13, NO_SPACE, "no space: the file system or max_size is full; erase keys or unlink dicts") \
   X(-14, TOO_MANY_PROCESSES, "too many attached processes; raise max_processes at creation") \
   X(-15, TOO_MANY_DICTS, "too many nested dicts for this max_size") \
-  X(-16, TOO_MANY_COLLISIONS, "too many keys with one hash value") \
+  X(-16, TOO_MANY_COLLISIONS, "too many keys collide: more than the index can part; use other keys") \
   X(-17, KEY_TOO_LONG, "key too long: at most 65535 bytes") \
   X(-18, VALUE_TOO_LONG, "value too long: at most 2 GiB and half of max_size") \
-  X(-19, TRANSACTION_TOO_LARGE, "transaction too large; split it") \
+  X(-19, TRANSACTION_TOO_LARGE, "transaction too large: about 250,000 keys fit into one; split it into several") \
   X(-20, CLOSED, "the handle is closed") \
   X(-21, REMOVED, "the nested dict was erased or replaced") \
   X(-22, READ_ONLY, "the handle is read-only") \
@@ -148,7 +150,9 @@ typedef struct shmd_options {
   uint32_t flags;          /* enum shmd_open_flags */
   uint32_t permissions;    /* of a new object, default 0600 */
   /* Only a creator's values count; an attacher takes what the object has. 0 = default. */
-  uint64_t max_size;      /* bytes reserved (sparse), default 64 GiB; at least 4 MiB */
+  /* bytes reserved (sparse), default 64 GiB; at least 4 MiB. A value larger than half a segment takes whole segments of
+   * it (of memory only what it needs): with many of those a dict is full before its memory is max_size. */
+  uint64_t max_size;
   uint64_t segment_size;  /* power of two, 64 KiB to 16 MiB, default 256 KiB */
   uint64_t buffer_size;   /* bytes of history kept for followers, default 1 MiB */
   uint64_t max_pin_bytes; /* a snapshot that holds back more is revoked; default: max_size */
@@ -281,6 +285,8 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 /* A transaction: takes the lock (results of shmd_lock; after SHMD_TIMED_OUT none is open); changes of the calling thread
  * stay private until commit makes them visible all at once (to snapshots and followers; single reads may see keys of one
  * commit one after the other) or abort forgets them.
+ * Size: a commit may change 256 Ki words of shared state (max_size / 256 words if that is less), which is about 250,000
+ * keys put or erased, whatever the size of their values; beyond, TRANSACTION_TOO_LARGE.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
  * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
  * commit fails with the same error and nothing changed. */
@@ -364,8 +370,8 @@ typedef struct shmd_stats {
 
 SHMD_API int shmd_stat(shmd_dict* d, shmd_stats* stats);
 
-/* Frees what can be freed now: sweeps removed subtrees, cleans sparse segments, returns memory. Takes the lock in
- * bounded steps. */
+/* Frees what can be freed now: sweeps removed subtrees, cleans sparse segments, returns memory, also that of pages that
+ * readers touched after they were returned. Takes the lock in bounded steps. */
 SHMD_API int shmd_compact(shmd_dict* d);
 
 /* Walks every byte under the lock (a read-only handle: without) and compares index, log, counts, live bytes, free
