@@ -1,5 +1,6 @@
 /*
- * Attachments: the registry of this process, slots, liveness, fork, unlink policies. doc/concurrency.md has the argument.
+ * Attachments: attaching and detaching (attach.c), this process's list of them, fork and exit (registry.c), who is present
+ * (presence.c), slots and liveness (slot.c). doc/concurrency.md has the argument.
  *
  * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
  * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.

@@ -3,7 +3,7 @@
  *
  * Order of modules, each including only what stands below it:
  *   api > snapshot, transaction, check, stat > iterate > overwrite, dict > reclaim > node, index > block, log > segment
- *       > redo > call, lock > attach > object > platform, error, layout.h, atomics.h
+ *       > redo > call, lock > attach > registry > presence > name, slot > object > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -23,7 +23,7 @@
 struct shmd_engine; /* redo.h: the overlay of the commit in preparation, and what else the engine keeps locally */
 
 /*
- * One per (process, object): its handles share the mapping and the slot. Found through the registry in attach.c by
+ * One per (process, object): its handles share the mapping and the slot. Found through the registry (registry.c) by
  * creation id. `reader` comes first: the inline read path of read.h knows only it.
  */
 typedef struct shmd_attachment {

@@ -317,7 +317,7 @@ TEST_CASE("a full file system is an error at creation, leaves nothing, and works
   REQUIRE(result == 0);
 }
 
-// The mechanism: registry_find() in attach.c.
+// The mechanism: shmd_registry_find() in registry.c.
 TEST_CASE("handles of one process share a slot, but not with read-only ones", "[attach]") {
   Name name("shared");
   Handle a(name), b(name);

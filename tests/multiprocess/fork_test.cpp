@@ -9,7 +9,7 @@
 
 using namespace support;
 
-// The mechanism: reattach() in attach.c.
+// The mechanism: reattach() in registry.c.
 TEST_CASE("a forked child has a slot of its own and writes under its own pid", "[fork]") {
   Name name("child");
   Handle d(name);

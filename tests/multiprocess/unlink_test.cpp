@@ -34,7 +34,7 @@ TEST_CASE("last_closes removes the name with the last handle of the last process
   REQUIRE_FALSE(name.exists());
 }
 
-// The mechanism: at_exit() in attach.c, called by the port's destructor function.
+// The mechanism: at_exit() in registry.c, called by the port's destructor function.
 TEST_CASE("last_closes removes the name when the process exits normally without closing", "[unlink]") {
   Name name("exit");
   Child process([&]() -> int {

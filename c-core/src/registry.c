@@ -1,0 +1,173 @@
+#include "registry.h"
+
+#include <string.h>
+
+#include "error.h"
+#include "name.h"
+#include "platform.h"
+#include "presence.h"
+#include "slot.h"
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static shmd_attachment* registry;
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+static uint64_t* process_word; /* 0: a forked child that has not been put in order */
+static uint64_t process_word_without_detector;
+
+static void before_fork(void);
+static void after_fork_parent(void);
+static void after_fork_child(void);
+static void at_exit(bool unloaded);
+
+static void prepare_process(void) {
+  process_word = shmd_os_fork_detector();
+  if (process_word == NULL) process_word = &process_word_without_detector;
+  shmd_local_store(process_word, 1);
+  (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+  shmd_os_at_exit(at_exit);
+}
+
+void shmd_registry_lock(void) {
+  (void)pthread_once(&process_once, prepare_process);
+  if (SHMD_UNLIKELY(shmd_load_acquire(process_word) == 0)) after_fork_child(); /* forked round the handlers */
+  (void)pthread_mutex_lock(&registry_mutex);
+}
+void shmd_registry_unlock(void) { (void)pthread_mutex_unlock(&registry_mutex); }
+
+void shmd_registry_add(shmd_attachment* a) {
+  a->next = registry;
+  registry = a;
+}
+
+void shmd_registry_remove(shmd_attachment* a) {
+  shmd_attachment** at = &registry;
+  while (*at != NULL && *at != a) at = &(*at)->next;
+  if (*at == a) *at = a->next;
+}
+
+shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, bool read_only) {
+  shmd_attachment* a;
+  for (a = registry; a != NULL; a = a->next)
+    if (!a->hidden && !a->departed && a->read_only == read_only && a->inode == info->inode &&
+        a->device == info->device && a->super->id[0] == super->id[0] && a->super->id[1] == super->id[1])
+      return a;
+  return NULL;
+}
+
+void shmd_attach_each(void (*function)(shmd_attachment* a)) {
+  shmd_attachment* a;
+  shmd_registry_lock();
+  for (a = registry; a != NULL; a = a->next) function(a);
+  shmd_registry_unlock();
+}
+
+uint64_t* shmd_registry_generation(void) { return process_word; }
+
+/* ---- fork ---- */
+
+/*
+ * The child's description is made before there is a child: it is present from its first instruction, even if the parent
+ * leaves while the child still waits for a processor. The parent then closes its copy.
+ */
+static void before_fork(void) {
+  shmd_attachment* a;
+  shmd_registry_lock();
+  for (a = registry; a != NULL; a = a->next) {
+    if (a->hidden || a->departed) continue;
+    a->child_fd = shmd_name_reopen(a, !a->read_only);
+    if (a->child_fd >= 0) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
+  }
+}
+
+static void after_fork_parent(void) {
+  shmd_attachment* a;
+  for (a = registry; a != NULL; a = a->next) {
+    shmd_os_close(a->child_fd); /* closed, not unlocked: the child has the description too */
+    a->child_fd = -1;
+  }
+  shmd_registry_unlock();
+}
+
+/*
+ * One attachment of the parent's becomes one of the child's own. The inherited description is closed, never unlocked: an
+ * unlock would free the parent's bytes, a close only drops a reference.
+ */
+static void reattach(shmd_attachment* a) {
+  const int inherited = a->liveness_fd;
+  a->liveness_fd = a->child_fd;
+  a->child_fd = -1;
+  a->slot = SHMD_NO_SLOT;
+  shmd_local_store(&a->owner, 0);
+  a->held = 0;
+  a->depth = 0;
+  a->in_call = 0;
+  a->creator = 0;
+  a->closers = 0;
+  a->pid = shmd_os_pid();
+  a->start_time = shmd_os_start_time();
+  a->pid_space = shmd_os_pid_space();
+  (void)pthread_mutex_init(&a->pin_mutex, NULL); /* may have been held by a thread that does not exist here */
+  (void)pthread_mutex_init(&a->rescue_mutex, NULL);
+  if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
+  if (a->engine != NULL) shmd_engine_after_fork(a);
+  if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || shmd_presence_join(a) >= 0) && shmd_presence_say(a) >= 0 &&
+      !a->read_only)
+    (void)shmd_slot_take(a);
+  shmd_os_close(inherited);
+}
+
+/* REQUIRES: the child's only thread, registry mutex held. */
+static void put_child_in_order(void) {
+  shmd_attachment* a;
+  shmd_os_forked();
+  shmd_local_store(process_word, 1);
+  shmd_lock_forked();
+  for (a = registry; a != NULL; a = a->next) reattach(a);
+}
+
+static void after_fork_child(void) {
+  const bool detected = process_word != &process_word_without_detector;
+  if (detected && shmd_load_acquire(process_word) != 0) return; /* another child handler wrote, and put us in order */
+  (void)pthread_mutex_init(&registry_mutex, NULL);
+  (void)pthread_mutex_lock(&registry_mutex);
+  put_child_in_order();
+  shmd_registry_unlock();
+}
+
+int shmd_attach_child(shmd_attachment* a) {
+  int result = 0;
+  shmd_registry_lock();
+  if (a->slot == SHMD_NO_SLOT) {
+    if (a->liveness_fd < 0) result = shmd_presence_join(a);
+    if (result >= 0) result = shmd_presence_say(a);
+    if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
+  }
+  shmd_registry_unlock();
+  if (result >= 0) return 0;
+  (void)shmd_fail(SHMD_ERR_NOT_ATTACHED,
+                  "dict '%s': this forked process could not attach for writing (%.200s); reads work, writes try again",
+                  a->name, shmd_last_error()->message);
+  return SHMD_ERR_NOT_ATTACHED;
+}
+
+/* ---- exit ---- */
+
+/* What is left to the kernel at an exit: slots, mappings, memory. Other threads may still be using them. An unloaded copy
+ * gives its slots back: the process that it was part of goes on, and would vouch for them. */
+static void at_exit(bool unloaded) {
+  shmd_attachment* a;
+  if (process_word == NULL || shmd_load_acquire(process_word) == 0) return;
+  shmd_registry_lock();
+  for (a = registry; a != NULL; a = a->next) {
+    if (a->hidden) continue;
+    shmd_lock_abandon(a);
+    if (a->closers > 0) (void)shmd_presence_unlink(a);
+    (void)shmd_presence_end(a);
+    if (!unloaded) continue;
+    shmd_slot_leave(a);
+    shmd_os_close(a->liveness_fd);
+    a->liveness_fd = -1;
+  }
+  shmd_lock_unloaded();
+  shmd_registry_unlock();
+}

@@ -1,0 +1,23 @@
+/*
+ * The attachments of this process, and what becomes of them when it forks or exits. doc/concurrency.md, "Fork".
+ *
+ * One mutex serialises attach, detach, unlink and fork in this process. It is never held while user code runs.
+ */
+#ifndef SHMD_REGISTRY_H
+#define SHMD_REGISTRY_H
+
+#include "attach.h"
+#include "platform.h"
+
+void shmd_registry_lock(void); /* the first call prepares the process: fork and exit handlers */
+void shmd_registry_unlock(void);
+
+/* REQUIRES, all of these: locked. */
+void shmd_registry_add(shmd_attachment* a);
+void shmd_registry_remove(shmd_attachment* a); /* no harm if it is not there */
+/* The attachment to this very object, or NULL. A copy of an object has its id too: the inode tells them apart. */
+shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, bool read_only);
+/* A word that is 0 in a forked child that was not put in order yet. */
+uint64_t* shmd_registry_generation(void);
+
+#endif
