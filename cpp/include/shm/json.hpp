@@ -53,8 +53,10 @@ class json_object {
   iterator begin() const { return items().begin(); }
   iterator end() const noexcept { return {}; }
   nlohmann::json to_json() const {
-    const auto s = open();
-    return detail::load_json(s.first->get(), s.second);
+    return detail::read_whole(where().d, [this] {
+      const auto s = open();
+      return detail::load_json(s.first->get(), s.second);
+    });
   }
 
   bool erase(std::string_view key) { return (*this)[key].erase(); }

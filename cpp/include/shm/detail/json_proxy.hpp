@@ -89,6 +89,9 @@ class json_view : detail::proxy_tag {
     return {result, std::move(out)};
   }
   std::optional<nlohmann::json> read_any() const {
+    return detail::read_whole(place_.d, [this] { return read_once(); });
+  }
+  std::optional<nlohmann::json> read_once() const {
     detail::snapshot_state s(place_.d, place_.owner);
     shmd_node up, node;
     int result = place_.parent.find(s.get(), &up);

@@ -86,7 +86,8 @@ class dict_reader {
   }
   [[nodiscard]] bool empty() const { return size() == 0; }
 
-  // Everything that follows is of one snapshot.
+  // Everything that follows is of one snapshot. On a read-only handle what gives a copy is tried anew, for a tenth of a
+  // second, if a writer commits meanwhile; snapshots and iteration say busy.
   shm::snapshot<K, V> snapshot() const { return shm::snapshot<K, V>::of(where()); }
   iterator begin() const { return snapshot().begin(); }
   iterator end() const noexcept { return {}; }
@@ -95,7 +96,9 @@ class dict_reader {
   auto keys() const { return snapshot().keys(); }
   auto values() const { return snapshot().values(); }
   auto items() const { return snapshot().items(); }
-  local_type to_map() const { return snapshot().to_map(); }
+  local_type to_map() const {
+    return read_whole(where().d, [this] { return snapshot().to_map(); });
+  }
   local_type copy() const { return to_map(); }
   // A copy with the other's entries over it.
   template <class Range>

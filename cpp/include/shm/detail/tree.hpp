@@ -1,7 +1,9 @@
 // Whole (sub)trees: read from a snapshot into local data, written from local data or ranges.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "place.hpp"
@@ -33,6 +35,21 @@ class snapshot_state {
   shmd_snapshot* snapshot_ = nullptr;
   std::shared_ptr<handle> owner_;
 };
+
+// Runs whole(), which reads a dict with all in it from a snapshot of its own. On a read-only handle a snapshot holds nothing
+// back and is busy once a writer commits: then it is tried anew, for a tenth of a second.
+template <class Whole>
+auto read_whole(shmd_dict* d, const Whole& whole) {
+  for (int tries = 0;; ++tries) {
+    try {
+      return whole();
+    } catch (const error& e) {
+      shmd_stats s;
+      if (tries == 100 || e.code() != errc::busy || shmd_stat(d, &s) < 0 || s.read_only == 0) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
 
 // An iteration over one dict of a snapshot.
 class cursor {
@@ -130,15 +147,17 @@ int commit_at(const Place& place, const Work& work) {
 
 // The nested dict under a key, as one commit shows it. Empty if there is none.
 template <class K, class V, class Place, class Key>
-std::optional<local_t<dict<K, V>>> load_child(const Place& place, const Key& key, snapshot_state* shared = nullptr) {
-  std::optional<snapshot_state> own;
-  if (shared == nullptr) shared = &own.emplace(place.d, place.owner);
-  shmd_node node, child;
-  int result = place.find(shared->get(), &node);
-  if (result == 0) result = shmd_snapshot_node(shared->get(), node, key.data(), key.size(), &child);
-  if (result == SHMD_NOT_FOUND) return std::nullopt;
-  if (result < 0) throw_at(result, place);
-  return load_dict<K, V>(shared->get(), child);
+std::optional<local_t<dict<K, V>>> load_child(const Place& place, const Key& key) {
+  using found = std::optional<local_t<dict<K, V>>>;
+  return read_whole(place.d, [&]() -> found {
+    const snapshot_state s(place.d, place.owner);
+    shmd_node node, child;
+    int result = place.find(s.get(), &node);
+    if (result == 0) result = shmd_snapshot_node(s.get(), node, key.data(), key.size(), &child);
+    if (result == SHMD_NOT_FOUND) return std::nullopt;
+    if (result < 0) throw_at(result, place);
+    return load_dict<K, V>(s.get(), child);
+  });
 }
 
 SHM_DETAIL_END
