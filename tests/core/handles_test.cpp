@@ -122,7 +122,7 @@ TEST_CASE("a handle that the application made up is a removed dict, and touches 
     }
   }
   REQUIRE(memory(d) == before);
-  REQUIRE(d.check() == "");
+  REQUIRE(d.check().empty());
   shmd_close(reader);
 }
 
@@ -149,5 +149,5 @@ TEST_CASE("a snapshot taken after a subtree was erased does not show what was in
   shmd_snapshot_close(old);
   shmd_snapshot_close(young);
   REQUIRE(shmd_compact(d) == 0);
-  REQUIRE(d.check() == "");
+  REQUIRE(d.check().empty());
 }

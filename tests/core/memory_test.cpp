@@ -75,7 +75,7 @@ class Meter {
   }
   // The whole is sound, and how near the bound it came.
   void finish(const char* what) {
-    REQUIRE(d_.check() == "");
+    REQUIRE(d_.check().empty());
     std::printf("%-44s worst %3.0f %% of the bound: %s\n", what, worst_ * 100, at_.c_str());
   }
 
@@ -227,7 +227,7 @@ TEST_CASE("overwriting in large transactions stays within the bound") {
       put_turn(d, k, value_of(k, ++turn[k], 1000));
     }
     REQUIRE(shmd_commit(d) == 0);
-    meter.sample(2000 * 1048);
+    meter.sample(std::uint64_t{2000} * 1048);
   }
   for (std::uint64_t k = 0; k < turn.size(); ++k)
     if (turn[k] != 0) REQUIRE(get_key(d, k, 1000) == value_of(k, turn[k], 1000));
@@ -408,14 +408,15 @@ TEST_CASE("a nested dict of three small keys costs less than 1 KiB") {
   const auto before = d.stat();
   fill(50, 4050);
   const auto after = d.stat();
-  const auto bytes = (after.live_bytes - before.live_bytes) + (after.index_bytes - before.index_bytes) + 4000 * 64;
+  const auto bytes =
+      (after.live_bytes - before.live_bytes) + (after.index_bytes - before.index_bytes) + std::uint64_t{4000} * 64;
   std::printf("a nested dict of 3 keys: %llu bytes accounted, %llu of memory\n",
               static_cast<unsigned long long>(bytes / 4000),
               static_cast<unsigned long long>((after.memory - before.memory) / 4000));
   REQUIRE(bytes / 4000 < 1024);
   REQUIRE((after.memory - before.memory) / 4000 < 1024);
   REQUIRE(after.nodes - before.nodes == 4000);
-  REQUIRE(d.check() == "");
+  REQUIRE(d.check().empty());
 }
 
 // Guard: shmd_pin_drop raises pin_version, look_at_pins sees the pin gone, the cleaner goes on.
@@ -488,8 +489,7 @@ TEST_CASE("under an old snapshot, what no pin needs is cleaned, however many pin
     if (k % 20 != 0) erase(other + k);
   shmd_snapshot* s = nullptr;
   REQUIRE(shmd_snapshot_open(d, &s) == 0);
-  for (std::uint64_t k = garbage - 10 * 260; k < garbage;
-       ++k) // the first ten of the sparsest list: pinned from here on
+  for (std::uint64_t k = garbage - 2600; k < garbage; ++k) // the first ten of the sparsest list: pinned from here on
     if (k % 40 == 0) erase(other + k);
   for (std::uint64_t round = 0; round < 17500; ++round) put_turn(d, other, value_of(0, round, 1000)); // it grows old
   meter.sample(held_by_pins(d));
@@ -606,7 +606,7 @@ TEST_CASE("a snapshot that holds back more than max_pin_bytes is revoked") {
   int result = 0;
   for (; result == 0 && turn < 40; ++turn) {
     for (std::uint64_t k = 0; k < 1000; ++k) put_turn(d, k, value_of(k, turn, 1000));
-    written += 1000 * 1048;
+    written += std::uint64_t{1000} * 1048;
     meter.sample(9 * MiB);
     if (young == nullptr && written > 5 * MiB) {
       REQUIRE(shmd_snapshot_open(d, &young) == 0);

@@ -220,6 +220,7 @@ TEST_CASE("of several rescuers that race one takes over and the others wait for 
   Handle keeper(name, with(SHMD_UNLINK_NEVER));
   Shared<Board> board;
   std::vector<std::unique_ptr<Child>> rescuers;
+  rescuers.reserve(processes);
   for (int i = 0; i < processes; ++i) {
     rescuers.push_back(std::make_unique<Child>([&] {
       Handle d(name);
@@ -240,6 +241,7 @@ TEST_CASE("of several rescuers that race one takes over and the others wait for 
         }
       };
       std::vector<std::thread> workers;
+      workers.reserve(static_cast<std::size_t>(threads));
       for (int t = 0; t < threads; ++t) workers.emplace_back(rescue);
       for (auto& w : workers) w.join();
       return 0;
