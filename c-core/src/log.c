@@ -30,12 +30,18 @@ int shmd_log_format(shmd_tx* t) {
   return 0;
 }
 
+bool shmd_log_is_old(shmd_tx* t) {
+  const uint64_t keep = t->a->super->buffer_size, tail = SHMD_GET_C(t, history_tail);
+  /* SYNC published: the owner's own store, or its predecessor's (SYNC lock). */
+  const uint64_t published = shmd_load_acquire(&shmd_control_of(t->a)->published);
+  return published > keep && tail != SHMD_GET_C(t, head_segment) &&
+         GET(tail, position) + GET(tail, used) <= published - keep;
+}
+
 void shmd_log_age(shmd_tx* t) {
-  const uint64_t head = SHMD_GET_C(t, head), keep = t->a->super->buffer_size;
   int i;
-  for (i = 0; i < 4 && head > keep; ++i) {
+  for (i = 0; i < 4 && shmd_log_is_old(t); ++i) {
     const uint64_t tail = SHMD_GET_C(t, history_tail);
-    if (tail == SHMD_GET_C(t, head_segment) || GET(tail, position) + GET(tail, used) > head - keep) return;
     SHMD_SET_C(t, history_tail, GET(tail, next));
     shmd_segment_retire(t, tail);
   }

@@ -5,7 +5,7 @@
  *   positions are contiguous along the chain; offset = position + head_bias within the head segment
  *
  * A record never spans segments; one larger than half a segment gets a run of its own, memory by the page.
- * A segment leaves history when buffer_size bytes were appended beyond its end: then it is freed, or cleaned some day.
+ * A segment leaves history when buffer_size bytes were published beyond its end: then it is freed, or cleaned some day.
  * Lock discipline: the shard's lock. Records beyond head are invisible until the commit that moves head.
  */
 #ifndef SHMD_LOG_H
@@ -52,7 +52,10 @@ SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t posi
 }
 /* Appends a copy of a live record to the cold log. NO_SPACE. */
 int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
-/* Segments whose end is older than buffer_size leave history; at most a few per call. */
+/* Whether the oldest segment has left history: buffer_size bytes were published after its end. The commit in preparation does
+ * not count: no commit pushes what a follower needs before it, or itself, out of history. */
+bool shmd_log_is_old(shmd_tx* t);
+/* Such segments leave the chain; at most a few per call. */
 void shmd_log_age(shmd_tx* t);
 /* When everything is full: history shorter than buffer_size, before a write fails for it. Followers behind it are told to
  * begin anew. At most a few segments per call, and only dead ones unless `all`. */

@@ -45,9 +45,10 @@ int shmd_node_format(shmd_tx* t) {
   return 0;
 }
 
+/* No record of its last life is in history: followers tell dicts by their ids alone. */
 static bool reusable(shmd_tx* t, uint64_t id) {
-  const uint64_t freed_at = GET(id, freed_at), head = SHMD_GET_C(t, head);
-  return freed_at < shmd_reuse_floor(t) && freed_at + t->a->super->buffer_size < head;
+  const uint64_t freed_at = GET(id, freed_at), tail = SHMD_GET_C(t, history_tail);
+  return freed_at < shmd_reuse_floor(t) && freed_at <= shmd_tx_get(t, SHMD_S(t, tail, position));
 }
 
 /* Readers follow parents up to SHMD_MAX_NESTING levels. */

@@ -21,7 +21,8 @@ enum {
   SHMD_WORK_BLOCKS = 8,
   SHMD_WORK_RESERVE = 16,
   SHMD_WORK_GHOSTS = 32,
-  SHMD_WORK_HISTORY = 64 /* a step of shmd_reclaim_urgent only */
+  SHMD_WORK_HISTORY = 64, /* a step of shmd_reclaim_urgent only */
+  SHMD_WORK_AGE = 128     /* a step that is taken when it is due: not a bit of `work` */
 };
 SHMD_INLINE void shmd_work(shmd_tx* t, uint64_t bit) {
   const uint64_t work = SHMD_GET_C(t, work);

@@ -374,6 +374,10 @@ static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint3
       shmd_log_forget(t, argument != 0);
       result = t->count != 0;
       break;
+    case SHMD_WORK_AGE:
+      shmd_log_age(t);
+      result = t->count != 0;
+      break;
     case SHMD_WORK_RESERVE:
       shmd_segment_reserve(t);
       result = t->count != 0;
@@ -427,6 +431,8 @@ void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
     (void)commit_step(a, SHMD_WORK_GHOSTS, appended, 0);
     shmd_reclaim_shrink(a);
   }
+  /* what a large commit left in history; cleaning could not free it */
+  if (shmd_log_is_old(t)) (void)commit_step(a, SHMD_WORK_AGE, 0, 0);
   /* Cleaning before sweeping: the records of a removed dict count as live until they are swept, and no faster than the
    * cleaner keeps up. */
   if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
@@ -474,6 +480,7 @@ bool shmd_reclaim_compact(shmd_attachment* a) {
   int done, i;
   look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
+  if (shmd_log_is_old(t)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
   shmd_reclaim_shrink(a);
   done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (!done) done = commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, (SHMD_BUCKETS - 1) | LOOK_FAR);

@@ -478,18 +478,18 @@ TEST_CASE("killed anywhere in the reuse of a swept dict's id") {
   options.buffer_size = 4096;
   const auto step = [](World& w, std::size_t i) {
     if (i % 3 == 0) w.create({"again"});
-    if (i % 3 == 1) w.put({"again", "value"}, value_of(1000, i));
+    if (i % 3 == 1) w.put({"again", "value"}, value_of(5000, i));
     if (i % 3 == 2) w.erase({"again"});
   };
   run(at_step(
       options, a_tree, step,
-      [](const shmd_stats& before, const shmd_stats& now) { return now.position > 20000 && now.nodes > before.nodes; },
+      [](const shmd_stats& before, const shmd_stats& now) { return now.position > 90000 && now.nodes > before.nodes; },
       3));
   Dict d(support::unique_name("crash"), options);
   World w(d);
   a_tree(w);
-  for (std::size_t i = 0; i < 61; ++i) step(w, i);
-  REQUIRE(d.child("again").id < 20); // or no id was used again
+  for (std::size_t i = 0; i < 121; ++i) step(w, i);
+  REQUIRE(d.child("again").id < 30); // or no id was used again
 }
 
 // ---- the index ------------------------------------------------------------------------------------------------------------
