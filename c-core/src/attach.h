@@ -39,7 +39,9 @@ SHMD_INLINE shmd_slot* shmd_slot_of(const shmd_attachment* a, uint32_t slot) {
 SHMD_INLINE uint64_t* shmd_pin_of(const shmd_attachment* a, uint32_t slot) {
   return shmd_word(a, a->super->pins_offset) + slot;
 }
-uint32_t shmd_attached_count(shmd_attachment* a);
+/* Attached processes, and the followers that they have open. */
+uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers);
+void shmd_slot_follow(shmd_attachment* a, bool more); /* one follower more, or less, is open in this process */
 
 /* Calls `function` for each attachment of this process, under the registry's mutex. */
 void shmd_attach_each(void (*function)(shmd_attachment* a));

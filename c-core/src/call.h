@@ -88,10 +88,9 @@ SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
   while (SHMD_UNLIKELY(!shmd_cas(&c->lock, &word, held & (~UINT64_C(0xffffffff) | SHMD_LOCK_ORPHANED)))) {
     if (((word ^ held) & ~SHMD_LOCK_WAITERS) != 0) break;
   }
-  /* SYNC sleeper: observes the bit of everybody who slept on the word just replaced. A follower sets its flag, with a full
-   * barrier, before it looks at `published` for the last time; this load comes after the store to `published` and the
-   * unlock, a full barrier. */
-  if (SHMD_UNLIKELY((word & SHMD_LOCK_WAITERS) || shmd_load_acquire(&c->sleepers) != 0))
+  /* SYNC sleeper: observes the bit of everybody who slept on the word just replaced.
+   * SYNC follower: observes the flag of whoever may not have seen the new position: the unlock was a full barrier. */
+  if (SHMD_UNLIKELY((word & SHMD_LOCK_WAITERS) || shmd_load_seq(&c->sleepers) != 0))
     shmd_lock_wake_sleepers(a, word);
   me->busy = 0;
 }

@@ -53,7 +53,8 @@ typedef struct shmd_attachment {
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
   bool departed;                       /* the exit handler has been here */
   uint64_t pid, start_time, pid_space; /* as written to the slot */
-  pthread_mutex_t rescue_mutex;        /* guards `rescuing` */
+  uint64_t followers;                  /* open in this process */
+  pthread_mutex_t rescue_mutex;        /* guards `rescuing` and `followers` */
   uint64_t* rescuing;                  /* a bit per slot: this process holds the byte of that dead slot */
 
   /* lock.c */

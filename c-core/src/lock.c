@@ -336,6 +336,13 @@ static int acquire(shmd_attachment* a, lock_thread* me, uint64_t flags, int64_t 
   }
 }
 
+/* ---- followers ---- */
+
+SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {
+  (void)shmd_exchange(&c->sleepers, 0);
+  shmd_os_wake(&c->sleepers, INT_MAX);
+}
+
 /* ---- single writes ---- */
 
 int shmd_call_enter_slowly(shmd_attachment* a) {
@@ -363,10 +370,7 @@ int shmd_call_enter_slowly(shmd_attachment* a) {
 void shmd_lock_wake_sleepers(shmd_attachment* a, uint64_t word) {
   shmd_control* c = shmd_control_of(a);
   if (word & SHMD_LOCK_WAITERS) shmd_os_wake(&c->lock, 1);
-  if (shmd_load_acquire(&c->sleepers) != 0) {
-    (void)shmd_exchange(&c->sleepers, 0);
-    shmd_os_wake(&c->published, INT_MAX);
-  }
+  shmd_lock_wake_followers(c);
 }
 
 void shmd_call_leave_slowly(shmd_attachment* a) {

@@ -26,6 +26,14 @@
 int shmd_call_enter_slowly(shmd_attachment* a);
 void shmd_call_leave_slowly(shmd_attachment* a);
 
+void shmd_lock_wake(shmd_control* c);
+/* Wakes sleeping followers. REQUIRES: a full barrier since the store to `published`. Steps: (1) the flag exchanged to 0
+ * (2) all who slept on it woken. Killed before or between: they look again within 50 ms. */
+SHMD_INLINE void shmd_lock_wake_followers(shmd_control* c) {
+  /* SYNC follower: observes the flag of whoever may not have seen the new position. */
+  if (SHMD_UNLIKELY(shmd_load_seq(&c->sleepers) != 0)) shmd_lock_wake(c);
+}
+
 /* Around a callback of the user's within a call: the lock stays, but no write is under way, and the thread may call in. */
 uint32_t shmd_call_pause(shmd_attachment* a); /* what shmd_call_resume wants */
 void shmd_call_resume(shmd_attachment* a, uint32_t floor);

@@ -246,6 +246,8 @@ int shmd_engine_recover(shmd_attachment* a) {
   shmd_store_release(&c->published, shmd_load_acquire(&c->head));
   shmd_store_release(&c->recoveries, shmd_load_acquire(&c->recoveries) + 1);
   if (inner & 1) shmd_store_release(&c->inner, inner + 1);
+  shmd_full_barrier();
+  shmd_lock_wake_followers(c); /* of a commit that its writer did not live to announce */
   return 0;
 }
 

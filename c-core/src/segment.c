@@ -171,6 +171,7 @@ static bool freed_first(shmd_tx* t, uint64_t* id) {
   return t->error == 0;
 }
 
+/* SYNC stream: the kind is published by the commit, before anybody overwrites the segment; followers observe it after a copy. */
 void shmd_segment_free(shmd_tx* t, uint64_t id) {
   const uint64_t tail = SHMD_GET_C(t, freed_tail);
   const uint64_t kind = GET(id, kind);

@@ -25,7 +25,7 @@ static void write_entry(shmd_attachment* a, uint32_t slot) {
   shmd_copy_in(entry->program, program, sizeof program);
   shmd_store_release(&entry->start_time, a->start_time);
   shmd_store_release(&entry->pid_space, a->pid_space);
-  shmd_store_release(&entry->attached_at, shmd_os_now());
+  shmd_store_release(&entry->followers, shmd_load_acquire(&a->followers)); /* a forked child has its parent's */
   /* SYNC slot-entry: publishes start time and program before the pid they belong to. */
   shmd_store_release(&entry->pid, a->pid);
 }
@@ -124,11 +124,24 @@ void shmd_slot_release(shmd_attachment* a, uint32_t slot) {
   (void)pthread_mutex_unlock(&a->rescue_mutex);
 }
 
-uint32_t shmd_attached_count(shmd_attachment* a) {
+uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers) {
   uint32_t i, count = 0;
+  *followers = 0;
   for (i = 0; i < a->max_processes; ++i) {
-    if (shmd_load_acquire(&shmd_slot_of(a, i)->pid) == 0) continue;
-    if (i == a->slot || shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) == 1) ++count;
+    const shmd_slot* entry = shmd_slot_of(a, i);
+    /* SYNC slot-entry: observes the pid of a complete entry. */
+    if (shmd_load_acquire(&entry->pid) == 0) continue;
+    if (i != a->slot && shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) != 1) continue;
+    ++count;
+    *followers += shmd_load_acquire(&entry->followers);
   }
   return count;
+}
+
+void shmd_slot_follow(shmd_attachment* a, bool more) {
+  (void)pthread_mutex_lock(&a->rescue_mutex);
+  shmd_local_store(&a->followers, shmd_load_acquire(&a->followers) + (more ? 1u : UINT64_MAX));
+  if (a->slot != SHMD_NO_SLOT)
+    shmd_store_release(&shmd_slot_of(a, a->slot)->followers, shmd_load_acquire(&a->followers));
+  (void)pthread_mutex_unlock(&a->rescue_mutex);
 }

@@ -25,7 +25,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   s->key_type[sizeof s->key_type - 1] = s->value_type[sizeof s->value_type - 1] = '\0';
   memcpy(s->id, super->id, sizeof s->id);
   s->layout_version = super->layout_version;
-  s->attached = shmd_attached_count(d->attachment);
+  s->attached = shmd_attached_count(d->attachment, &s->followers);
   s->max_processes = super->max_processes;
   s->unlink = (int)super->unlink_policy;
   s->unlinked = shmd_load_acquire(&shmd_object_shared(a)->unlinked) != 0;

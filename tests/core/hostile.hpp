@@ -28,6 +28,8 @@ inline shmd_options options_of(std::uint32_t flags = 0) {
 
 inline std::string key_of(int i) { return "key" + std::to_string(i); }
 
+inline std::uint64_t oldest = 0; // where the pristine object's history begins
+
 // Everything that an object can have in it: values of all sizes, nested dicts, split arrays, removed subtrees that wait,
 // ghosts that a killed snapshot left, a committed redo list of a dead owner would be put there by an edit.
 inline void fill(shmd_dict* d, int keys) {
@@ -63,6 +65,7 @@ class Object {
       support::must(shmd_open(name.c_str(), &o, &d), "open");
       fill(d, keys);
       super_ = *d->attachment->super;
+      oldest = oldest_position(d);
       const auto clean = shmd_check(d, nullptr, nullptr);
       shmd_close(d);
       support::must(clean, "check of the pristine object");
@@ -126,6 +129,12 @@ class Object {
   }
 
  private:
+  static std::uint64_t oldest_position(const shmd_dict* d) {
+    const auto* a = d->attachment;
+    const auto* segments = reinterpret_cast<const shmd_segment*>(shmd_at(a, a->super->segments_offset));
+    return segments[shmd_control_of(a)->history_tail].position;
+  }
+
   std::string name_;
   int fd_ = -1;
   unsigned char* bytes_ = nullptr;
@@ -204,6 +213,19 @@ inline void read_everything(shmd_dict* d, bool check = true) {
   static shmd_stats stats;
   shmd_lock_info info;
   (void)shmd_stat(d, &stats);
+  // From where the pristine object's history begins, from its beginning, and from where it ends.
+  for (const auto position : {oldest, std::uint64_t{4096}, UINT64_MAX}) {
+    shmd_follower* f = nullptr;
+    shmd_change c;
+    if (shmd_follow_open(d, position, &f) != 0) continue;
+    for (int n = 0; n < 5000 && shmd_follow_next(f, &c) == 0; ++n) {
+      (void)sum(c.key, c.key_size);
+      (void)sum(c.value, c.value_size);
+      for (std::size_t i = 0; i < c.path_length; ++i) (void)sum(c.path[i].key, c.path[i].key_size);
+    }
+    (void)shmd_follow_wait(f, 0);
+    shmd_follow_close(f);
+  }
   (void)shmd_lock_status(d, &info);
   if (check) {
     (void)shmd_check(

@@ -43,7 +43,7 @@ TEST_CASE("every result has a name and a sentence of its own, and an unknown one
     for (const auto& other : names) REQUIRE(other != name);
     names.push_back(name);
   }
-  REQUIRE(names.size() == 37 + 8 + 1);
+  REQUIRE(names.size() == 37 + 10 + 1);
   REQUIRE(std::string(shmd_error_name(SHMD_ERR_NO_SPACE)) == "no_space");
   REQUIRE(std::string(shmd_error_name(SHMD_RECOVERED)) == "recovered");
 }

@@ -117,16 +117,26 @@ void read_everything(shmd_dict* d) {
   expect(shmd_iter_open(s, shmd_root(), &it) == 0, "iter");
   shmd_entry e;
   int seen = 0, result;
+  std::uint64_t newest = 0;
   while ((result = shmd_iter_next(it, &e)) == 0) {
     const std::string key(static_cast<const char*>(e.key), e.key_size);
     if (key.rfind("key", 0) == 0)
       expect(std::string(static_cast<const char*>(e.value), e.value_size) == value_of(std::stoi(key.substr(3))),
              "entry");
+    newest = std::max(newest, e.position);
     ++seen;
   }
   expect(result == SHMD_END && seen == keys + 2, "end");
   shmd_iter_close(it);
   shmd_snapshot_close(s);
+
+  shmd_follower* f = nullptr;
+  shmd_change c;
+  expect(shmd_follow_open(d, newest, &f) == 0, "follow_open");
+  for (seen = 0; (result = shmd_follow_next(f, &c)) == 0;) ++seen;
+  expect(result == SHMD_END && seen > 0 && c.last, "follow_next");
+  expect(shmd_follow_wait(f, 1000000) == SHMD_TIMED_OUT, "follow_wait");
+  shmd_follow_close(f);
 
   shmd_stats stats;
   expect(shmd_stat(d, &stats) == 0 && stats.read_only == 1 && stats.keys == keys + 2, "stat");

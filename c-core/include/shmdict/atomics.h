@@ -53,6 +53,8 @@ void shmd_crash_point(void); /* redo.c: counts, and kills the process at the cho
 
 SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 SHMD_INLINE uint32_t shmd_load32_acquire(const uint32_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+/* The load of a store-then-load handshake: not before earlier atomic operations, on any machine. */
+SHMD_INLINE uint64_t shmd_load_seq(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 
 /* ---- stores --------------------------------------------------------------------------------------------------------- */

@@ -169,7 +169,7 @@ typedef struct shmd_slot {
   uint64_t pid;        /* as the process sees itself */
   uint64_t start_time; /* clock ticks after boot, from the system; 0 = unknown */
   char program[32];
-  uint64_t attached_at;
+  uint64_t followers; /* open in the process, for display */
   uint64_t pid_space; /* which PID namespace `pid` counts in, 0 = unknown */
 } shmd_slot;
 

@@ -15,7 +15,7 @@
  * Keys and values are bytes; sizes are in bytes; times are in nanoseconds.
  *
  * Thread safety. Every function may be called by any thread on one handle at the same time, but for shmd_close (the last
- * call on a handle) and the functions of one shmd_snapshot, shmd_iter or shmd_view (one thread at a time each).
+ * call on a handle) and the functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
  * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's.
  * Signal handlers: calls that would write while the interrupted thread is inside a call get SHMD_ERR_BUSY.
  */
@@ -83,7 +83,9 @@ extern "C" {
   X(5, TRUNCATED, "the buffer is too small; the full size was stored") \
   X(6, END, "no more entries") \
   X(7, CREATED, "done, and created by this call") \
-  X(8, KEPT, "left as it was")
+  X(8, KEPT, "left as it was") \
+  X(9, RESYNC, "fell behind the history that buffer_size keeps; take a snapshot and go on from its position") \
+  X(10, INTERRUPTED, "interrupted by another thread")
 
 enum shmd_result {
   SHMD_OK = 0,
@@ -154,7 +156,7 @@ typedef struct shmd_options {
    * it (of memory only what it needs): with many of those a dict is full before its memory is max_size. */
   uint64_t max_size;
   uint64_t segment_size;  /* power of two, 64 KiB to 16 MiB, default 256 KiB */
-  uint64_t buffer_size;   /* bytes of history kept for followers, default 1 MiB */
+  uint64_t buffer_size;   /* bytes of history kept for followers beside the last commit, default 1 MiB */
   uint64_t max_pin_bytes; /* a snapshot that holds back more is revoked; default: max_size */
   uint32_t max_processes; /* default 256 */
   uint32_t reserved;
@@ -336,6 +338,70 @@ typedef struct shmd_view {
 SHMD_API int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view);
 SHMD_API void shmd_view_close(shmd_dict* d, shmd_view* view);
 
+/* ---- following -----------------------------------------------------------------------------------------------------
+ * A follower reads the stream of changes: every change of every dict of the tree, once, in the order of their commits, from a
+ * position on. It takes no lock and holds nothing back. The stream reaches back by at least `buffer_size` bytes (an option
+ * of the dict's creation) before the last commit; a follower that fell behind gets SHMD_RESYNC: it takes a snapshot and goes
+ * on from the snapshot's position, so that nothing is lost or seen twice. Commits are delivered whole or not at all.
+ *
+ * Thread safety: one thread at a time on a follower, but for shmd_follow_interrupt. Close followers before their handle.
+ * On a read-only handle nobody can be woken: shmd_follow_wait looks again every 5 ms. */
+
+typedef struct shmd_follower shmd_follower;
+
+enum shmd_change_kind {
+  SHMD_CHANGE_PUT = 1,   /* a value was stored; it replaces whatever was under the key, a subtree too */
+  SHMD_CHANGE_ERASE = 2, /* a value or a whole subtree was removed */
+  SHMD_CHANGE_NODE = 3,  /* an empty nested dict now stands under the key, whatever was there before */
+  SHMD_CHANGE_CLEAR = 4  /* the root was emptied: no key */
+};
+
+typedef struct shmd_path_part {
+  const void* key;
+  size_t key_size;
+} shmd_path_part;
+
+typedef struct shmd_change {
+  int kind;       /* enum shmd_change_kind */
+  int first;      /* 1: the first change of its commit */
+  int last;       /* 1: the last one; at `next` the next commit begins */
+  shmd_node node; /* the dict it happened in; {0, 0}: the root */
+  /* Copies, valid until the next call on the follower. */
+  const void* key;
+  size_t key_size;
+  const void* value; /* PUT only */
+  size_t value_size;
+  shmd_node child;            /* NODE: the new dict */
+  uint64_t position;          /* of this change in the stream */
+  uint64_t next;              /* where the next one begins; to go on from there later, take that of a `last` change */
+  const shmd_path_part* path; /* keys from the root down to `node` */
+  size_t path_length;
+} shmd_change;
+
+#define SHMD_NOW UINT64_MAX
+
+/* A follower of the changes from `position` on: SHMD_NOW, a snapshot's position, or a change's `next`, of this very dict
+ * (positions of another creation of the name mean nothing here). INVALID_ARGUMENT if nothing begins at the position as far as
+ * that can be seen; a position that is not in the stream any more is found out by shmd_follow_next. OUT_OF_MEMORY. */
+SHMD_API int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out);
+SHMD_API void shmd_follow_close(shmd_follower* f); /* NULL is ignored */
+
+/* 0 and the next change; SHMD_END: nothing new; SHMD_RESYNC: fell behind, until shmd_follow_seek. Changes inside a dict that
+ * was removed before the follower came to them may be left out if the follower has not met that dict before: its removal
+ * follows in the stream, and all commits from there to the removal come as one. Errors: CORRUPT, OUT_OF_MEMORY, BUSY (try again). After an error the call can be repeated. */
+SHMD_API int shmd_follow_next(shmd_follower* f, shmd_change* change);
+
+/* Waits until there is something for shmd_follow_next (which may still say SHMD_END). timeout in ns: 0 = look,
+ * SHMD_FOREVER, SHMD_DEFAULT_TIMEOUT. 0, SHMD_TIMED_OUT, SHMD_INTERRUPTED. A commit wakes it within microseconds. */
+SHMD_API int shmd_follow_wait(shmd_follower* f, int64_t timeout);
+/* From any thread: the present or the next shmd_follow_wait returns SHMD_INTERRUPTED, within 50 ms. */
+SHMD_API void shmd_follow_interrupt(shmd_follower* f);
+
+/* Goes on from another position, as shmd_follow_open. */
+SHMD_API int shmd_follow_seek(shmd_follower* f, uint64_t position);
+/* Behind the change that shmd_follow_next gave last. */
+SHMD_API uint64_t shmd_follow_position(const shmd_follower* f);
+
 /* ---- maintenance -------------------------------------------------------------------------------------------------- */
 
 typedef struct shmd_stats {
@@ -366,6 +432,7 @@ typedef struct shmd_stats {
   uint64_t oldest_pin;     /* UINT64_MAX = no pins */
   int64_t oldest_pin_pid;  /* 0 = none */
   uint64_t splits, merges; /* of index arrays */
+  uint64_t followers; /* open in processes attached for writing; those on read-only handles leave no trace to count */
 } shmd_stats;
 
 SHMD_API int shmd_stat(shmd_dict* d, shmd_stats* stats);
