@@ -377,6 +377,42 @@ static void maintenance(shmd_dict* d) {
   CHECK(shmd_close(reader) == SHMD_OK);
 }
 
+/* ---- following ---- */
+
+static void following(shmd_dict* d) {
+  const shmd_node root = shmd_root();
+  shmd_follower *f = NULL, *late = NULL;
+  shmd_snapshot* s = NULL;
+  shmd_change c;
+  shmd_node n;
+  CHECK(shmd_follow_open(d, SHMD_NOW, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_follow_open(d, SHMD_NOW, &f) == SHMD_OK && f != NULL);
+  CHECK(shmd_follow_next(f, &c) == SHMD_END);
+  CHECK(shmd_follow_wait(f, 0) == SHMD_TIMED_OUT);
+  CHECK(shmd_snapshot_open(d, &s) == SHMD_OK);
+  CHECK(shmd_put(d, root, STR("followed"), STR("1"), 0) == SHMD_OK);
+  CHECK(shmd_node_open(d, root, STR("dict"), SHMD_NODE_REPLACE, &n) == SHMD_CREATED);
+  CHECK(shmd_put(d, n, STR("k"), STR("v"), 0) == SHMD_OK);
+  CHECK(shmd_follow_wait(f, SHMD_FOREVER) == SHMD_OK);
+  CHECK(shmd_follow_next(f, &c) == SHMD_OK && c.kind == SHMD_CHANGE_PUT && c.first && c.last && c.path_length == 0);
+  CHECK(c.key_size == 8 && memcmp(c.key, "followed", 8) == 0 && c.value_size == 1 && memcmp(c.value, "1", 1) == 0);
+  CHECK(shmd_follow_position(f) == c.next && c.position < c.next);
+  CHECK(shmd_follow_next(f, &c) == SHMD_OK && c.kind == SHMD_CHANGE_NODE && c.child.id == n.id && c.node.id == 0);
+  CHECK(shmd_follow_next(f, &c) == SHMD_OK && c.node.id == n.id && c.node.generation == n.generation);
+  CHECK(c.path_length == 1 && c.path[0].key_size == 4 && memcmp(c.path[0].key, "dict", 4) == 0);
+  CHECK(shmd_follow_next(f, &c) == SHMD_END);
+  CHECK(shmd_follow_open(d, shmd_snapshot_position(s), &late) == SHMD_OK);
+  CHECK(shmd_follow_next(late, &c) == SHMD_OK && c.key_size == 8);
+  CHECK(shmd_follow_seek(late, SHMD_NOW) == SHMD_OK && shmd_follow_next(late, &c) == SHMD_END);
+  shmd_follow_interrupt(late);
+  CHECK(shmd_follow_wait(late, SHMD_FOREVER) == SHMD_INTERRUPTED);
+  shmd_snapshot_close(s);
+  shmd_follow_close(late);
+  shmd_follow_close(f);
+  shmd_follow_close(NULL);
+  CHECK(shmd_erase(d, root, STR("dict")) == SHMD_OK && shmd_erase(d, root, STR("followed")) == SHMD_OK);
+}
+
 int main(void) {
   shmd_dict* d;
   (void)snprintf(name, sizeof name, "test.capi.%ld", (long)getpid());
@@ -388,6 +424,7 @@ int main(void) {
   nested(d);
   locking(d);
   snapshots(d);
+  following(d);
   maintenance(d);
   CHECK(shmd_close(d) == SHMD_OK);
   CHECK(shmd_unlink(name) == SHMD_ERR_NO_SUCH_DICT);

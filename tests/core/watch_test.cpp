@@ -24,6 +24,8 @@ using Path = std::vector<std::string>;
 
 namespace {
 
+const std::string clean; // what a check should find
+
 shmd_options small_history(std::uint64_t buffer_size = 65536, std::uint64_t max_size = std::uint64_t{64} << 20) {
   auto o = support::small_options(max_size);
   o.segment_size = 65536;
@@ -184,7 +186,7 @@ TEST_CASE("every operation gives its change once and in order, through compactio
     moved = d.stat().cleaned_bytes;
   }
   CHECK(moved > 0); // records did move meanwhile
-  CHECK(d.check() == "");
+  CHECK(d.check() == clean);
 }
 
 TEST_CASE("a mirror of the stream equals a snapshot after random changes to a tree") {
@@ -232,7 +234,7 @@ TEST_CASE("a mirror of the stream equals a snapshot after random changes to a tr
       REQUIRE(mirror == support::plain_of(d).first);
     }
     CHECK((buffer == 65536) == (resyncs > 0));
-    CHECK(d.check() == "");
+    CHECK(d.check() == clean);
   }
 }
 
@@ -300,7 +302,7 @@ TEST_CASE("a value and a transaction larger than the history arrive whole") {
   Follower late(d, changes[1].position);
   Change c;
   CHECK(late.next(c) == SHMD_RESYNC);
-  CHECK(d.check() == "");
+  CHECK(d.check() == clean);
 }
 
 TEST_CASE("ids of dicts are not used again while history tells of them") {
@@ -471,6 +473,7 @@ TEST_CASE("threads write and follow on one handle") {
     std::vector<std::thread> threads;
     std::vector<std::string> failures(2);
     std::vector<std::unique_ptr<support::Auditor>> auditors;
+    auditors.reserve(2);
     for (int i = 0; i < 2; ++i) auditors.push_back(std::make_unique<support::Auditor>(d));
     for (std::size_t i = 0; i < 2; ++i)
       threads.emplace_back([&, i] {
@@ -493,10 +496,10 @@ TEST_CASE("threads write and follow on one handle") {
     for (auto& thread : threads) thread.join();
     const auto end = support::plain_of(d).first;
     for (std::size_t i = 0; i < 2; ++i) {
-      CHECK(failures[i] == "");
+      CHECK(failures[i] == clean);
       CHECK(auditors[i]->mirror() == end);
       if (buffer != 65536) CHECK(auditors[i]->commits() == 3000);
     }
-    CHECK(d.check() == "");
+    CHECK(d.check() == clean);
   }
 }

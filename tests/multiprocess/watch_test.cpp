@@ -65,6 +65,7 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
   Shared<Torture> t;
   t->writing = 3;
   std::vector<std::unique_ptr<Child>> children;
+  children.reserve(6);
   for (int i = 0; i < 3; ++i)
     children.push_back(std::make_unique<Child>([&, i] {
       const Handle own(name, i == 2 ? reading() : support::small_options());
@@ -117,6 +118,47 @@ TEST_CASE("followers in three processes see every change of three writers once, 
 
 TEST_CASE("followers that cannot keep up lose nothing for it and see nothing twice") {
   torture(65536, crash::sanitized ? 500 : 8000, 600, true);
+}
+
+TEST_CASE("a value that is overwritten while it is copied is never handed out") {
+  const Name name("watch");
+  auto o = small_history(65536);
+  o.max_size = std::uint64_t{256} << 20;
+  const Handle d(name, o);
+  struct State {
+    std::atomic<std::uint64_t> whole{0};
+    std::atomic<bool> done{false};
+  };
+  Shared<State> state;
+  constexpr std::size_t size = std::size_t{4} << 20;
+  std::vector<std::unique_ptr<Child>> children;
+  children.reserve(4);
+  for (int i = 0; i < 4; ++i) // more than there are processors: one that is interrupted in a copy is overtaken
+    children.push_back(std::make_unique<Child>([&] {
+      const Handle own(name);
+      Follower f(own);
+      Change c;
+      while (!state->done) {
+        const int result = f.next(c);
+        if (result == SHMD_RESYNC) {
+          f.seek(SHMD_NOW);
+        } else if (result == SHMD_OK) {
+          if (c.value.find_first_not_of(c.value[0]) != std::string::npos || c.value.size() != size) return 1;
+          ++state->whole;
+        } else {
+          (void)f.wait(20 * ms);
+        }
+      }
+      return 0;
+    }));
+  const auto end = support::Clock::now() + 1500ms;
+  for (std::uint64_t i = 0; support::Clock::now() < end; ++i) {
+    const std::string value(size, static_cast<char>('a' + i % 26));
+    REQUIRE(shmd_put(d, shmd_root(), "key", 3, value.data(), value.size(), 0) == 0);
+  }
+  state->done = true;
+  for (auto& child : children) CHECK(child->join() == 0);
+  CHECK(state->whole > 0);
 }
 
 TEST_CASE("a sleeping follower is woken by a commit, not by its clock") {
