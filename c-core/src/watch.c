@@ -18,6 +18,7 @@
 
 typedef struct part {
   size_t key_at, key_size;
+  shmd_node node;
 } part;
 
 /* ---- lists ---- */
@@ -78,6 +79,8 @@ static int place(shmd_follower* f, uint32_t id, shmd_item* item) {
     for (i = 0; i < depth; ++i) {
       const shmd_known* k = &f->paths.known[f->paths.way[depth - 1 - i]];
       parts[i].key_size = k->key_size;
+      parts[i].node.id = k->id;
+      parts[i].node.generation = k->generation;
       if (!copy(f, f->paths.bytes + k->key_at, k->key_size, &parts[i].key_at)) return SHMD_ERR_OUT_OF_MEMORY;
     }
     f->last.path_at = f->parts.count;
@@ -290,6 +293,7 @@ static int hand_out(shmd_follower* f, const shmd_item* item, shmd_change* c) {
     const part* p = (const part*)f->parts.items + item->path_at + i;
     f->path[i].key = bytes + p->key_at;
     f->path[i].key_size = p->key_size;
+    f->path[i].node = p->node;
   }
   memset(c, 0, sizeof *c);
   c->kind = item->kind;

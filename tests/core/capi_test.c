@@ -399,7 +399,8 @@ static void following(shmd_dict* d) {
   CHECK(shmd_follow_position(f) == c.next && c.position < c.next);
   CHECK(shmd_follow_next(f, &c) == SHMD_OK && c.kind == SHMD_CHANGE_NODE && c.child.id == n.id && c.node.id == 0);
   CHECK(shmd_follow_next(f, &c) == SHMD_OK && c.node.id == n.id && c.node.generation == n.generation);
-  CHECK(c.path_length == 1 && c.path[0].key_size == 4 && memcmp(c.path[0].key, "dict", 4) == 0);
+  CHECK(c.path_length == 1 && c.path[0].node.id == n.id && c.path[0].node.generation == n.generation);
+  CHECK(c.path[0].key_size == 4 && memcmp(c.path[0].key, "dict", 4) == 0);
   CHECK(shmd_follow_next(f, &c) == SHMD_END);
   CHECK(shmd_follow_open(d, shmd_snapshot_position(s), &late) == SHMD_OK);
   CHECK(shmd_follow_next(late, &c) == SHMD_OK && c.key_size == 8);

@@ -359,6 +359,7 @@ enum shmd_change_kind {
 typedef struct shmd_path_part {
   const void* key;
   size_t key_size;
+  shmd_node node; /* the dict that the key leads to */
 } shmd_path_part;
 
 typedef struct shmd_change {
