@@ -144,6 +144,34 @@ TEST_CASE("a follower that begins later, or from an earlier position, sees the s
   CHECK(middle.all().size() == expected.size() - 101);
 }
 
+TEST_CASE("a follower from before the root was cleared sees what was in it then") {
+  Dict d(support::unique_name("watch"));
+  d.put("a", "1");
+  const auto start = d.stat().position;
+  Follower early(d);
+  std::vector<std::string> expected;
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 10; ++i) {
+      const auto key = std::to_string(round) + "." + std::to_string(i);
+      d.put(key, "v");
+      expected.push_back(key);
+    }
+    REQUIRE(shmd_clear(d, shmd_root(), nullptr) == 0);
+    expected.emplace_back();
+  }
+  Follower late(d, start);
+  for (auto* f : {&early, &late}) {
+    const auto changes = f->all();
+    REQUIRE(changes.size() == expected.size());
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      CHECK(changes[i].key == expected[i]);
+      CHECK(changes[i].path.empty());
+      CHECK((changes[i].kind == SHMD_CHANGE_CLEAR) == expected[i].empty());
+      CHECK(changes[i].last);
+    }
+  }
+}
+
 TEST_CASE("every operation gives its change once and in order, through compaction and cleaning") {
   Dict d(support::unique_name("watch"), small_history(std::uint64_t{1} << 20));
   Follower f(d);
