@@ -17,10 +17,11 @@ void shmd_dict_after(shmd_attachment* a) {
   shmd_tx* t = shmd_tx_of(a);
   if (SHMD_UNLIKELY(t->shrink_count != 0)) shmd_reclaim_shrink(a);
   if (SHMD_UNLIKELY(t->debt >= SHMD_STEP_BYTES)) {
+    const uint64_t recent = t->debt;
     uint64_t debt = t->debt; /* a large write or transaction takes many steps: each of its bytes pays */
     while (debt != 0 && (shmd_load_acquire(&shmd_control_of(a)->work) != 0 || shmd_reclaim_due(t))) {
       const uint64_t part = debt < SHMD_STEP_MAX ? debt : SHMD_STEP_MAX;
-      shmd_reclaim_step(a, part);
+      shmd_reclaim_step(a, part, recent);
       debt -= part;
     }
     t->debt = 0;

@@ -30,17 +30,17 @@ int shmd_log_format(shmd_tx* t) {
   return 0;
 }
 
-bool shmd_log_is_old(shmd_tx* t) {
-  const uint64_t keep = t->a->super->buffer_size, tail = SHMD_GET_C(t, history_tail);
+bool shmd_log_is_old(shmd_tx* t, uint64_t recent) {
+  const uint64_t keep = t->a->super->buffer_size + recent, tail = SHMD_GET_C(t, history_tail);
   /* SYNC published: the owner's own store, or its predecessor's (SYNC lock). */
   const uint64_t published = shmd_load_acquire(&shmd_control_of(t->a)->published);
   return published > keep && tail != SHMD_GET_C(t, head_segment) &&
          GET(tail, position) + GET(tail, used) <= published - keep;
 }
 
-void shmd_log_age(shmd_tx* t) {
+void shmd_log_age(shmd_tx* t, uint64_t recent) {
   int i;
-  for (i = 0; i < 4 && shmd_log_is_old(t); ++i) {
+  for (i = 0; i < 4 && shmd_log_is_old(t, recent); ++i) {
     const uint64_t tail = SHMD_GET_C(t, history_tail);
     SHMD_SET_C(t, history_tail, GET(tail, next));
     shmd_segment_retire(t, tail);
@@ -98,7 +98,7 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   close_head(t, position, id);
   limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, id, allocated)));
   open_head(t, id, position, limit < segment_size ? limit : segment_size);
-  shmd_log_age(t);
+  shmd_log_age(t, 0);
   return 0;
 }
 
@@ -117,7 +117,7 @@ static int make_run(shmd_tx* t, uint64_t size, uint64_t* offset) {
   open_head(t, run, position, limit);
   SHMD_SET_C(t, head, position + size);
   *offset = shmd_segment_offset(t->a, run);
-  shmd_log_age(t);
+  shmd_log_age(t, 0);
   return 0;
 }
 

@@ -52,11 +52,12 @@ SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t posi
 }
 /* Appends a copy of a live record to the cold log. NO_SPACE. */
 int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
-/* Whether the oldest segment has left history: buffer_size bytes were published after its end. The commit in preparation does
- * not count: no commit pushes what a follower needs before it, or itself, out of history. */
-bool shmd_log_is_old(shmd_tx* t);
+/* Whether the oldest segment has left history: buffer_size bytes were published after its end, beside the last commit: it must not
+ * push what a follower needs before it, or itself, out of history. A commit in preparation does not count anyway; who asks
+ * after one passes its size in `recent`. */
+bool shmd_log_is_old(shmd_tx* t, uint64_t recent);
 /* Such segments leave the chain; at most a few per call. */
-void shmd_log_age(shmd_tx* t);
+void shmd_log_age(shmd_tx* t, uint64_t recent);
 /* When everything is full: history shorter than buffer_size, before a write fails for it. Followers behind it are told to
  * begin anew. At most a few segments per call, and only dead ones unless `all`. */
 void shmd_log_forget(shmd_tx* t, bool all);

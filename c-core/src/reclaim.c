@@ -375,7 +375,7 @@ static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint3
       result = t->count != 0;
       break;
     case SHMD_WORK_AGE:
-      shmd_log_age(t);
+      shmd_log_age(t, budget);
       result = t->count != 0;
       break;
     case SHMD_WORK_RESERVE:
@@ -421,7 +421,7 @@ static void review(shmd_attachment* a) {
   }
 }
 
-void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
+void shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent) {
   shmd_tx* t = shmd_tx_of(a);
   const uint64_t work = shmd_load_acquire(&shmd_control_of(a)->work);
   int cleaned = 0;
@@ -432,7 +432,7 @@ void shmd_reclaim_step(shmd_attachment* a, uint64_t appended) {
     shmd_reclaim_shrink(a);
   }
   /* what a large commit left in history; cleaning could not free it */
-  if (shmd_log_is_old(t)) (void)commit_step(a, SHMD_WORK_AGE, 0, 0);
+  if (shmd_log_is_old(t, recent)) (void)commit_step(a, SHMD_WORK_AGE, recent, 0);
   /* Cleaning before sweeping: the records of a removed dict count as live until they are swept, and no faster than the
    * cleaner keeps up. */
   if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
@@ -480,7 +480,7 @@ bool shmd_reclaim_compact(shmd_attachment* a) {
   int done, i;
   look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
-  if (shmd_log_is_old(t)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
+  if (thorough && shmd_log_is_old(t, 0)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
   shmd_reclaim_shrink(a);
   done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (!done) done = commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, (SHMD_BUCKETS - 1) | LOOK_FAR);

@@ -25,8 +25,8 @@
 #define SHMD_STEP_BYTES 2048u
 #define SHMD_STEP_MAX 16384u /* bytes that one step answers for */
 
-/* After a commit that made work, outside transactions, under the lock. */
-void shmd_reclaim_step(shmd_attachment* a, uint64_t appended);
+/* After a commit that made work, outside transactions, under the lock. `recent`: at least the bytes of that commit. */
+void shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent);
 /* Shrinks the arrays that the last commit made sparse. */
 void shmd_reclaim_shrink(shmd_attachment* a);
 /* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. */

@@ -483,7 +483,7 @@ TEST_CASE("killed anywhere in the reuse of a swept dict's id") {
   };
   run(at_step(
       options, a_tree, step,
-      [](const shmd_stats& before, const shmd_stats& now) { return now.position > 90000 && now.nodes > before.nodes; },
+      [](const shmd_stats& before, const shmd_stats& now) { return now.position > 150000 && now.nodes > before.nodes; },
       3));
   Dict d(support::unique_name("crash"), options);
   World w(d);

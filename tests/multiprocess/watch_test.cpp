@@ -130,7 +130,7 @@ TEST_CASE("what is overwritten while it is copied is never handed out, nor a par
     std::atomic<bool> done{false};
   };
   Shared<State> state;
-  constexpr std::size_t size = std::size_t{1} << 20, together = 4;
+  constexpr std::size_t size = std::size_t{1} << 19, together = 4;
   std::vector<std::unique_ptr<Child>> children;
   children.reserve(4);
   for (int i = 0; i < 4; ++i) // more than there are processors: one that is interrupted in a copy is overtaken
@@ -171,6 +171,7 @@ TEST_CASE("what is overwritten while it is copied is never handed out, nor a par
       REQUIRE(shmd_put(d, shmd_root(), &key, 1, value.data(), value.size(), 0) == 0);
     }
     REQUIRE(shmd_commit(d) == 0);
+    if (i % 3 == 0) std::this_thread::sleep_for(8ms); // now and then there is time for a whole one
   }
   state->done = true;
   for (auto& child : children) CHECK(child->join() == 0);
