@@ -32,8 +32,8 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
 /* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */
 SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
   uint64_t* at = shmd_word(t->a, offset);
-  const uint64_t flags =
-      (uint64_t)r->kind | (t->appended ? 0u : SHMD_REC_FIRST) | (r->previous ? SHMD_REC_PREVIOUS : 0u);
+  const uint64_t flags = (uint64_t)r->kind | (t->appended ? 0u : (uint64_t)SHMD_REC_FIRST) |
+                         (r->previous ? (uint64_t)SHMD_REC_PREVIOUS : 0u);
   /* SYNC slot: the record is written before the slot that leads to it is published. */
   shmd_store_release(at, ((position >> 3) << 8) | flags);
   shmd_store_release(at + 1, ((uint64_t)r->value_size << 32) | r->key_size);

@@ -392,7 +392,7 @@ TEST_CASE("what happens in a node that the root does not lead to is nobody's bus
   shmd_dict* handle = d;
   auto* a = handle->attachment;
   shmd_node hidden;
-  REQUIRE(shmd_call_enter(a) >= 0);
+  REQUIRE(shmd_call_enter_slowly(a) >= 0);
   auto* t = shmd_tx_of(a);
   REQUIRE(shmd_node_new(t, 0, 0, &hidden) == 0);
   REQUIRE(shmd_tx_commit(t) == 0);
@@ -406,7 +406,7 @@ TEST_CASE("what happens in a node that the root does not lead to is nobody's bus
     REQUIRE(shmd_log_append(t, &r, false, false, &offset, &size) == 0);
     REQUIRE(shmd_tx_commit(t) == 0);
   }
-  shmd_call_leave(a);
+  shmd_call_leave_slowly(a);
   Change c;
   CHECK(f.wait(0) == 0);
   CHECK(f.next(c) == SHMD_END);
