@@ -480,7 +480,7 @@ bool shmd_reclaim_compact(shmd_attachment* a) {
   int done, i;
   look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
-  if (thorough && shmd_log_is_old(t, 0)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
+  if (shmd_log_is_old(shmd_tx_of(a), 0)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
   shmd_reclaim_shrink(a);
   done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (!done) done = commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, (SHMD_BUCKETS - 1) | LOOK_FAR);
