@@ -21,7 +21,7 @@ static int add_one(void* context, const void* old, size_t old_size, const void**
   return SHMD_OK;
 }
 
-int main(void) {
+int main(int argc, char** argv) {
   const shmd_node root = shmd_root();
   shmd_options options;
   shmd_dict* d;
@@ -36,7 +36,7 @@ int main(void) {
   /* Created by whoever comes first, removed when the last process closes it. */
   shmd_options_init(&options);
   options.max_size = UINT64_C(64) << 20; /* address space: only what is used takes memory */
-  if (shmd_open("example.c_api", &options, &d) < 0) return failed("open");
+  if (shmd_open(argc > 1 ? argv[1] : "example.c_api", &options, &d) < 0) return failed("open");
 
   if (shmd_update(d, root, "visits", 6, add_one, &visits) < 0) return failed("update");
   printf("visit %" PRId64 "\n", visits);
