@@ -157,6 +157,39 @@ TEST_CASE("a json_dict starts with the creator's object, and is no typed dict") 
   CHECK_THROWS_AS(json(none), shm::closed);
 }
 
+TEST_CASE("a json_dict has the conveniences of a dict") {
+  Own<shm::json_dict> own("json_dict");
+  auto& d = own.d;
+  d.update({{"a", 1}, {"b", {{"c", 2}, {"d", 3}}}});
+  d.update({{"b", {{"e", 4}}}}); // replaced, not merged
+  CHECK(d == json{{"a", 1}, {"b", {{"e", 4}}}});
+  CHECK(d != json::object());
+  CHECK(d.copy() == d.to_json());
+  CHECK((d | json{{"a", 2}, {"x", 0}}) == json{{"a", 2}, {"b", {{"e", 4}}}, {"x", 0}});
+  CHECK(d.values().to_vector().size() == 2);
+  CHECK(d.setdefault("a", 7) == 1);
+  CHECK(d.setdefault("f", {{"g", 1}}) == json{{"g", 1}});
+  CHECK(d.setdefault("n") == nullptr);
+  CHECK_FALSE(d.insert("f", 1));
+  CHECK(d.insert("h", 1));
+  CHECK(d.pop("f") == json{{"g", 1}});
+  CHECK(d.pop("f", "none") == "none");
+  CHECK_THROWS_AS(d.pop("f"), shm::key_not_found);
+  CHECK(d.extract("h") == json(1));
+  CHECK_FALSE(d.extract("h"));
+  json taken = json::object();
+  while (!d.empty()) taken.push_back(json::object_t::value_type(d.popitem()));
+  CHECK(taken == json{{"a", 1}, {"b", {{"e", 4}}}, {"n", nullptr}});
+  CHECK_THROWS_AS(d.popitem(), shm::key_not_found);
+  d.update(shm::json_dict::fromkeys({"x", "y"}, 0));
+  CHECK(d == json{{"x", 0}, {"y", 0}});
+  auto inner = d["z"].ref();
+  inner.update({{"k", 1}});
+  CHECK(inner.pop("k") == 1);
+  d.transact([](auto& tx) { CHECK(tx.pop("x") == 0); }); // part of an open transaction
+  CHECK_FALSE(d.contains("x"));
+}
+
 TEST_CASE("values with to_json are stored as CBOR, alone and in containers") {
   Own<shm::dict<std::string, app::job>> own("json_value");
   own.d["a"] = app::job{"x", {1, 2}};

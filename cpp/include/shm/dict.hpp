@@ -3,7 +3,8 @@
 //   shm::dict<std::string, int> d{"hits"};   // every process that opens "hits" has the same dict
 //   d["a"] += 1;                             // atomic across processes
 //   int n = d["a"];                          // takes no lock; an absent key throws shm::key_not_found
-// V is a plain type (see serializer.hpp) or shm::dict<K2, V2>, to any depth; all of a tree is one shared object.
+// V is a plain type (see serializer.hpp) or shm::dict<K2, V2>, to any depth; all of a tree is one shared object. A third
+// parameter is a serializer of the dict's own for its values, such as shm::json_text<V> of serializers_json.hpp.
 // Values are copied in and out: nothing that it returns refers to shared memory, but for with() and proxies (proxy.hpp).
 // Thread safety: all threads may use one dict at the same time, but for close(), moving and destruction. A forked child
 // may go on using it. Two dicts of one name in one process share the mapping.
@@ -34,8 +35,8 @@ struct types {
   static_assert(type_name<V>::value.size() < sizeof(shmd_stats::value_type), "shm: the value type's name is too long");
   static constexpr bool checked = true;
 };
-template <class K, class K2, class V2>
-struct types<K, dict<K2, V2>> : types<K2, V2> {
+template <class K, class K2, class V2, class S2>
+struct types<K, dict<K2, V2, S2>> : types<K2, stored<V2, S2>> {
   static_assert(is_key_v<K>, "shm: this type cannot be a key: equal values may have different bytes");
 };
 
@@ -155,11 +156,16 @@ class lockable {
 } // namespace detail
 
 // A dict by name: owns the handle. For its members see detail/reading.hpp and detail/writing.hpp.
-template <class K, class V>
+template <class K, class V, class S>
 class dict : public detail::owner,
-             public detail::dict_writer<dict<K, V>, detail::root_place, K, V>,
-             public detail::lockable<dict<K, V>> {
-  using writer = detail::dict_writer<dict<K, V>, detail::root_place, K, V>;
+             public detail::dict_writer<dict<K, V, S>, detail::root_place, K, stored<V, S>>,
+             public detail::lockable<dict<K, V, S>> {
+  using as_stored = stored<V, S>;
+  using writer = detail::dict_writer<dict<K, V, S>, detail::root_place, K, as_stored>;
+  template <class Range>
+  using if_entries = std::enable_if_t<detail::is_entries<Range, typename writer::local_type>>;
+  template <class It>
+  using if_iterator = std::enable_if_t<detail::is_input_iterator<It>>;
 
  public:
   using typename writer::local_type;
@@ -170,13 +176,29 @@ class dict : public detail::owner,
       : dict(SHMD_OPEN_OR_CREATE, name, o) {}
   explicit dict(create_only_t, const std::string& name, const options& o = {}) : dict(SHMD_CREATE_ONLY, name, o) {}
   explicit dict(open_only_t, const std::string& name, const options& o = {}) : dict(SHMD_OPEN_ONLY, name, o) {}
-  // With first entries: the creator stores them before anybody can see the dict; ignored if it exists.
+  // With first entries: the creator stores them before anybody can see the dict, all or none; ignored if it exists.
+  // An initializer list or unordered_map; any other range of pairs (std::map, another dict, ...); two iterators.
   explicit dict(const std::string& name, const local_type& first, const options& o = {})
       : dict(open_or_create, name, first, o) {}
   explicit dict(open_or_create_t, const std::string& name, const local_type& first, const options& o = {})
       : dict(SHMD_OPEN_OR_CREATE, name, first, o) {}
   explicit dict(create_only_t, const std::string& name, const local_type& first, const options& o = {})
       : dict(SHMD_CREATE_ONLY, name, first, o) {}
+  template <class Range, class = if_entries<Range>>
+  explicit dict(const std::string& name, const Range& first, const options& o = {})
+      : dict(SHMD_OPEN_OR_CREATE, name, first, o) {}
+  template <class Range, class = if_entries<Range>>
+  explicit dict(open_or_create_t, const std::string& name, const Range& first, const options& o = {})
+      : dict(SHMD_OPEN_OR_CREATE, name, first, o) {}
+  template <class Range, class = if_entries<Range>>
+  explicit dict(create_only_t, const std::string& name, const Range& first, const options& o = {})
+      : dict(SHMD_CREATE_ONLY, name, first, o) {}
+  template <class It, class = if_iterator<It>>
+  explicit dict(const std::string& name, It first, It last, const options& o = {})
+      : dict(SHMD_OPEN_OR_CREATE, name, detail::iterator_pair<It>{first, last}, o) {}
+  template <class It, class = if_iterator<It>>
+  explicit dict(create_only_t, const std::string& name, It first, It last, const options& o = {})
+      : dict(SHMD_CREATE_ONLY, name, detail::iterator_pair<It>{first, last}, o) {}
 
   dict(dict&&) noexcept = default;
   dict& operator=(dict&&) noexcept = default;
@@ -184,11 +206,11 @@ class dict : public detail::owner,
   // f(tx) with all of it committed at the end; a throw aborts and is thrown on. Returns f's result. See transaction.hpp.
   template <class F>
   auto transact(F&& f) {
-    return detail::transact<K, V>(*this, f);
+    return detail::transact<K, as_stored>(*this, f);
   }
   template <class F, class Rep, class Period>
   auto transact(F&& f, std::chrono::duration<Rep, Period> timeout) {
-    return detail::transact<K, V>(*this, f, timeout);
+    return detail::transact<K, as_stored>(*this, f, timeout);
   }
 
   detail::root_place place() const noexcept { return {this->d_, this->handle_.get()}; }
@@ -196,18 +218,20 @@ class dict : public detail::owner,
 
  private:
   dict(shmd_open_mode mode, const std::string& name, const options& o)
-      : owner(detail::open<detail::no_fill>(mode, name, o, detail::type_name<K>::value, detail::type_name<V>::value,
-                                            nullptr)) {
-    static_assert(detail::types<K, V>::checked, "");
+      : owner(detail::open<detail::no_fill>(mode, name, o, detail::type_name<K>::value,
+                                            detail::type_name<as_stored>::value, nullptr)) {
+    static_assert(detail::types<K, as_stored>::checked, "");
   }
-  dict(shmd_open_mode mode, const std::string& name, const local_type& first, const options& o)
+  template <class Range>
+  dict(shmd_open_mode mode, const std::string& name, const Range& first, const options& o)
       : owner(fill(mode, name, first, o)) {
-    static_assert(detail::types<K, V>::checked, "");
+    static_assert(detail::types<K, as_stored>::checked, "");
   }
-  static std::shared_ptr<detail::handle> fill(shmd_open_mode mode, const std::string& name, const local_type& first,
+  template <class Range>
+  static std::shared_ptr<detail::handle> fill(shmd_open_mode mode, const std::string& name, const Range& first,
                                               const options& o) {
-    auto store = [&](shmd_dict* d) { return detail::store_range<K, V>(d, shmd_root(), first); };
-    return detail::open(mode, name, o, detail::type_name<K>::value, detail::type_name<V>::value, &store);
+    auto store = [&](shmd_dict* d) { return detail::store_range<K, as_stored>(d, shmd_root(), first); };
+    return detail::open(mode, name, o, detail::type_name<K>::value, detail::type_name<as_stored>::value, &store);
   }
 };
 

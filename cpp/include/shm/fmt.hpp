@@ -1,4 +1,5 @@
 // Formatting by {fmt}: fmt::print("{}\n", d) prints {"a": 1, "b": 2} as of one snapshot, in no particular order. Opt-in.
+// A json_dict prints as JSON.
 //
 // Keys and values are formatted as fmt/ranges.h formats those of maps. The dict's own iterators are hidden from {fmt},
 // or it could not tell which way is meant.
@@ -22,6 +23,17 @@ struct map_formatter {
   }
 };
 
+struct json_formatter {
+  template <class Context>
+  constexpr auto parse(Context& context) {
+    return context.begin();
+  }
+  template <class T, class Context> // a template: json.hpp need not be there
+  auto format(const T& d, Context& context) const {
+    return fmt::format_to(context.out(), "{}", d.to_json().dump());
+  }
+};
+
 SHM_DETAIL_END
 
 #define SHM_FORMATTER(parameters, type) \
@@ -30,8 +42,17 @@ SHM_DETAIL_END
   template <parameters> \
   struct fmt::formatter<type> : shm::detail::map_formatter {}
 #define SHM_COMMA ,
-SHM_FORMATTER(class K SHM_COMMA class V, shm::dict<K SHM_COMMA V>);
+SHM_FORMATTER(class K SHM_COMMA class V SHM_COMMA class S, shm::dict<K SHM_COMMA V SHM_COMMA S>);
 SHM_FORMATTER(class K SHM_COMMA class V SHM_COMMA bool R, shm::dict_ref<K SHM_COMMA V SHM_COMMA R>);
 SHM_FORMATTER(class K SHM_COMMA class V, shm::snapshot<K SHM_COMMA V>);
 #undef SHM_COMMA
 #undef SHM_FORMATTER
+
+template <class Char>
+struct fmt::is_range<shm::json_dict, Char> : std::false_type {};
+template <class Char>
+struct fmt::is_range<shm::json_ref, Char> : std::false_type {};
+template <>
+struct fmt::formatter<shm::json_dict> : shm::detail::json_formatter {};
+template <>
+struct fmt::formatter<shm::json_ref> : shm::detail::json_formatter {};

@@ -50,6 +50,9 @@ class json_object {
   // Of one snapshot.
   detail::part_range<std::string, json_dict, detail::part::item> items() const { return range<detail::part::item>(); }
   detail::part_range<std::string, json_dict, detail::part::key> keys() const { return range<detail::part::key>(); }
+  detail::part_range<std::string, json_dict, detail::part::value> values() const {
+    return range<detail::part::value>();
+  }
   iterator begin() const { return items().begin(); }
   iterator end() const noexcept { return {}; }
   nlohmann::json to_json() const {
@@ -59,7 +62,74 @@ class json_object {
     });
   }
 
+  nlohmann::json copy() const { return to_json(); }
+  // A copy with the other's entries over it; nested ones as a whole.
+  nlohmann::json operator|(const nlohmann::json& other) const {
+    auto out = to_json();
+    out.update(other);
+    return out;
+  }
+  friend bool operator==(const Derived& a, const nlohmann::json& b) { return a.to_json() == b; }
+  friend bool operator!=(const Derived& a, const nlohmann::json& b) { return !(a.to_json() == b); }
+
   bool erase(std::string_view key) { return (*this)[key].erase(); }
+  // Erases and returns what was there, in one commit. Throws key_not_found, or returns the default.
+  nlohmann::json pop(std::string_view key) {
+    auto out = extract(key);
+    if (!out) detail::throw_at<std::string>(SHMD_NOT_FOUND, where(), detail::encoded_key<std::string>(key));
+    return std::move(*out);
+  }
+  nlohmann::json pop(std::string_view key, nlohmann::json otherwise) {
+    auto out = extract(key);
+    return out ? std::move(*out) : std::move(otherwise);
+  }
+  std::optional<nlohmann::json> extract(std::string_view key) {
+    detail::commit_scope scope(where().d);
+    auto out = get(key);
+    if (out) erase(key);
+    detail::check(scope.commit());
+    return out;
+  }
+  // Erases and returns some entry; throws key_not_found if there is none.
+  std::pair<std::string, nlohmann::json> popitem() {
+    detail::commit_scope scope(where().d);
+    std::optional<std::pair<std::string, nlohmann::json>> out;
+    if (auto it = begin(); it != end()) out = *it;
+    if (!out) throw key_not_found(SHMD_NOT_FOUND, std::string("dict '") + shmd_name(where().d) + "' is empty", nullptr);
+    erase(out->first);
+    detail::check(scope.commit());
+    return std::move(*out);
+  }
+  // What is there, or `otherwise`, which is then stored.
+  nlohmann::json setdefault(std::string_view key, nlohmann::json otherwise = nullptr) {
+    if (auto present = get(key)) return std::move(*present);
+    detail::commit_scope scope(where().d);
+    auto out = get(key); // made meanwhile?
+    if (!out) (*this)[key] = out.emplace(std::move(otherwise));
+    detail::check(scope.commit());
+    return std::move(*out);
+  }
+  // Whether it stored: if nothing was there.
+  bool insert(std::string_view key, const nlohmann::json& value) {
+    detail::commit_scope scope(where().d);
+    if (contains(key)) return false;
+    (*this)[key] = value;
+    detail::check(scope.commit());
+    return true;
+  }
+  // The object's entries instead of those of the same keys, in one commit; merge() goes into objects that are there.
+  void update(const nlohmann::json& object) {
+    check_object(object);
+    const auto place = where();
+    detail::commit_at(place, [&](shmd_node node) {
+      return detail::store_json_object(place.d, node, object, detail::json_store::replace);
+    });
+  }
+  static nlohmann::json fromkeys(const std::vector<std::string>& keys, const nlohmann::json& value = nullptr) {
+    auto out = nlohmann::json::object();
+    for (const auto& key : keys) out[key] = value;
+    return out;
+  }
   void clear() { replace(nlohmann::json::object()); }
   // An object instead of all that is there; an object merged with it. In one commit.
   void replace(const nlohmann::json& object) {
@@ -130,7 +200,7 @@ class json_dict : public detail::owner,
       : owner(open<detail::no_fill>(SHMD_CREATE_ONLY, name, o, nullptr)) {}
   explicit json_dict(open_only_t, const std::string& name, const options& o = {})
       : owner(open<detail::no_fill>(SHMD_OPEN_ONLY, name, o, nullptr)) {}
-  // With a first object, stored by the creator before anybody can see the dict.
+  // With a first object, stored by the creator before anybody can see the dict, all or nothing.
   explicit json_dict(const std::string& name, const nlohmann::json& first, const options& o = {})
       : owner(fill(SHMD_OPEN_OR_CREATE, name, first, o)) {}
   explicit json_dict(create_only_t, const std::string& name, const nlohmann::json& first, const options& o = {})
@@ -202,8 +272,8 @@ json_ref json_object<Derived, Place>::at(std::string_view key) {
 // Conversions, each over one snapshot: string keys make an object, other keys an array of pairs.
 inline void to_json(nlohmann::json& out, const json_dict& d) { out = d.to_json(); }
 inline void to_json(nlohmann::json& out, const json_ref& d) { out = d.to_json(); }
-template <class K, class V>
-void to_json(nlohmann::json& out, const dict<K, V>& d) {
+template <class K, class V, class S>
+void to_json(nlohmann::json& out, const dict<K, V, S>& d) {
   out = d.to_map();
 }
 template <class K, class V, bool ReadOnly>

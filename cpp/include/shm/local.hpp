@@ -24,23 +24,25 @@ template <class V>
 struct local {
   using type = V;
 };
-template <class K, class V>
-struct local<dict<K, V>> {
+template <class V, class S>
+struct local<stored_as<V, S>> : local<V> {};
+template <class K, class V, class S>
+struct local<dict<K, V, S>> {
   using type = local_map<K, typename local<V>::type>;
 };
 
 template <class V>
 inline constexpr bool is_nested = false;
-template <class K, class V>
-inline constexpr bool is_nested<dict<K, V>> = true;
+template <class K, class V, class S>
+inline constexpr bool is_nested<dict<K, V, S>> = true;
 
 // K and V of a nested dict<K, V>.
 template <class>
 struct nested;
-template <class K, class V>
-struct nested<dict<K, V>> {
+template <class K, class V, class S>
+struct nested<dict<K, V, S>> {
   using key = K;
-  using value = V;
+  using value = stored<V, S>;
 };
 template <class V>
 using nested_key = typename nested<V>::key;

@@ -58,22 +58,22 @@ auto compare(const A& a, const B& b, Compare compare) {
 template <class Place, class K, class V>
 class value_view : detail::proxy_tag {
  public:
-  using value_type = V;
+  using value_type = local_t<V>; // V, but for a dict with its own serializer
 
   value_view(const Place& place, detail::arg_t<K> key) : place_(place), key_(key) {}
   value_view(const value_view&) = delete;
   value_view& operator=(const value_view&) = delete;
 
-  SHM_INLINE operator V() && { return std::move(*this).value(); }
-  operator V() & = delete; // a proxy lives for one expression: name a value instead, V x = d["a"]
-  SHM_INLINE V value() && {
+  SHM_INLINE operator value_type() && { return std::move(*this).value(); }
+  operator value_type() & = delete; // a proxy lives for one expression: name a value instead, V x = d["a"]
+  SHM_INLINE value_type value() && {
     auto out = detail::load_at<K, V>(place_, key_);
     if (!out) detail::throw_at<K>(SHMD_NOT_FOUND, place_, key_);
     return std::move(*out);
   }
   // nullopt, or the default, if it is absent.
-  SHM_INLINE std::optional<V> get() && { return detail::load_at<K, V>(place_, key_); }
-  V get(V otherwise) && {
+  SHM_INLINE std::optional<value_type> get() && { return detail::load_at<K, V>(place_, key_); }
+  value_type get(value_type otherwise) && {
     auto out = std::move(*this).get();
     return out ? std::move(*out) : std::move(otherwise);
   }
@@ -94,9 +94,10 @@ template <class Place, class K, class V>
 class value_proxy : public value_view<Place, K, V> {
  public:
   using value_view<Place, K, V>::value_view;
+  using typename value_view<Place, K, V>::value_type;
 
   // d["a"] = d["b"] copies the value. Nothing is returned: a chain would have to read back.
-  void operator=(const V& v) && { store(v); }
+  void operator=(const value_type& v) && { store(v); }
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(value_proxy&& other) && { store(std::move(other).value()); }
   template <class P, class K2, class V2>
@@ -117,11 +118,11 @@ class value_proxy : public value_view<Place, K, V> {
 
 #define SHM_COMPOUND(op, function) \
   template <class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
-  V operator op(const T& operand)&& { \
+  value_type operator op(const T& operand)&& { \
     return apply<detail::function>(operand); \
   } \
   template <class P, class K2, class V2> \
-  V operator op(value_view<P, K2, V2>&& operand)&& { \
+  value_type operator op(value_view<P, K2, V2>&& operand)&& { \
     return apply<detail::function>(std::move(operand).value()); \
   }
   SHM_COMPOUND(+=, add)
@@ -135,16 +136,16 @@ class value_proxy : public value_view<Place, K, V> {
   SHM_COMPOUND(<<=, shift_left)
   SHM_COMPOUND(>>=, shift_right)
 #undef SHM_COMPOUND
-  V operator++() && { return apply<detail::add>(1); }
-  V operator--() && { return apply<detail::subtract>(1); }
-  V operator++(int) && { // the value before
-    V before{};
-    step([&](V& v) { before = v, detail::add::apply(v, 1); });
+  value_type operator++() && { return apply<detail::add>(1); }
+  value_type operator--() && { return apply<detail::subtract>(1); }
+  value_type operator++(int) && { // the value before
+    value_type before{};
+    step([&](value_type& v) { before = v, detail::add::apply(v, 1); });
     return before;
   }
-  V operator--(int) && {
-    V before{};
-    step([&](V& v) { before = v, detail::subtract::apply(v, 1); });
+  value_type operator--(int) && {
+    value_type before{};
+    step([&](value_type& v) { before = v, detail::subtract::apply(v, 1); });
     return before;
   }
 
@@ -153,21 +154,21 @@ class value_proxy : public value_view<Place, K, V> {
   // Returns the new value (an optional if `change` returns one).
   template <class F>
   auto update(F&& change) && {
-    if constexpr (detail::takes_optional<std::remove_reference_t<F>, V>()) {
-      return step_optional([&](std::optional<V>& v) { v = change(std::move(v)); });
+    if constexpr (detail::takes_optional<std::remove_reference_t<F>, value_type>()) {
+      return step_optional([&](std::optional<value_type>& v) { v = change(std::move(v)); });
     } else {
-      static_assert(std::is_invocable_v<F&, V&> || std::is_invocable_v<F&, V>,
+      static_assert(std::is_invocable_v<F&, value_type&> || std::is_invocable_v<F&, value_type>,
                     "shm: update() takes a function of V, V& or std::optional<V>");
-      using R = decltype(call(change, std::declval<V&>()));
-      if constexpr (std::is_void_v<R> || std::is_convertible_v<R, V>) {
-        return step([&](V& v) {
+      using R = decltype(call(change, std::declval<value_type&>()));
+      if constexpr (std::is_void_v<R> || std::is_convertible_v<R, value_type>) {
+        return step([&](value_type& v) {
           if constexpr (std::is_void_v<R>)
             call(change, v);
           else
             v = call(change, v);
         });
       } else {
-        return step_optional([&](std::optional<V>& v) {
+        return step_optional([&](std::optional<value_type>& v) {
           if (!v) v.emplace();
           v = call(change, *v);
         });
@@ -177,18 +178,20 @@ class value_proxy : public value_view<Place, K, V> {
 
   // Stores `desired` if the value equals `expected`; else false, and `expected` becomes the present value.
   // An absent key throws key_not_found, unless `expected` is an optional (nullopt: absent).
-  bool compare_exchange(V& expected, const V& desired) && {
-    std::optional<V> wanted(expected);
+  bool compare_exchange(value_type& expected, const value_type& desired) && {
+    std::optional<value_type> wanted(expected);
     if (exchange(wanted, desired)) return true;
     if (!wanted) detail::throw_at<K>(SHMD_NOT_FOUND, this->place_, this->key_);
     expected = std::move(*wanted);
     return false;
   }
-  bool compare_exchange(const V& expected, const V& desired) && {
-    V copy(expected);
+  bool compare_exchange(const value_type& expected, const value_type& desired) && {
+    value_type copy(expected);
     return std::move(*this).compare_exchange(copy, desired);
   }
-  bool compare_exchange(std::optional<V>& expected, const V& desired) && { return exchange(expected, desired); }
+  bool compare_exchange(std::optional<value_type>& expected, const value_type& desired) && {
+    return exchange(expected, desired);
+  }
 
   // Whether there was something to erase.
   bool erase() && {
@@ -216,9 +219,9 @@ class value_proxy : public value_view<Place, K, V> {
   }
 
   template <class F>
-  V step(F&& f) {
-    V now{};
-    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+  value_type step(F&& f) {
+    value_type now{};
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<value_type>& v) {
       if (!v) v.emplace();
       f(*v);
       now = *v;
@@ -227,9 +230,9 @@ class value_proxy : public value_view<Place, K, V> {
     return now;
   }
   template <class F>
-  std::optional<V> step_optional(F&& f) {
-    std::optional<V> now;
-    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+  std::optional<value_type> step_optional(F&& f) {
+    std::optional<value_type> now;
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<value_type>& v) {
       f(v);
       now = v;
       return SHMD_OK;
@@ -237,13 +240,14 @@ class value_proxy : public value_view<Place, K, V> {
     return now;
   }
   template <class Op, class T>
-  V apply(const T& operand) {
-    static_assert(!std::is_same_v<V, bool>, "shm: no arithmetic on a bool value; assign to it, or use update()");
-    return step([&](V& v) { Op::apply(v, operand); });
+  value_type apply(const T& operand) {
+    static_assert(!std::is_same_v<value_type, bool>,
+                  "shm: no arithmetic on a bool value; assign to it, or use update()");
+    return step([&](value_type& v) { Op::apply(v, operand); });
   }
-  bool exchange(std::optional<V>& expected, const V& desired) {
+  bool exchange(std::optional<value_type>& expected, const value_type& desired) {
     bool done = false;
-    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<V>& v) {
+    detail::change_at<K, V>(this->place_, this->key_, [&](std::optional<value_type>& v) {
       done = v == expected;
       if (done)
         v = desired;
@@ -258,16 +262,16 @@ class value_proxy : public value_view<Place, K, V> {
 // Comparison reads the value: an absent key throws key_not_found.
 #define SHM_COMPARE(op) \
   template <class P, class K, class V, class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
-  auto operator op(value_view<P, K, V>&& a, const T& b)->decltype(std::declval<V>() op b) { \
+  auto operator op(value_view<P, K, V>&& a, const T& b)->decltype(std::declval<local_t<V>>() op b) { \
     return detail::compare(std::move(a).value(), b, [](const auto& x, const auto& y) { return x op y; }); \
   } \
   template <class P, class K, class V, class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
-  auto operator op(const T& a, value_view<P, K, V>&& b)->decltype(a op std::declval<V>()) { \
+  auto operator op(const T& a, value_view<P, K, V>&& b)->decltype(a op std::declval<local_t<V>>()) { \
     return detail::compare(a, std::move(b).value(), [](const auto& x, const auto& y) { return x op y; }); \
   } \
   template <class P, class K, class V, class P2, class K2, class V2> \
   auto operator op(value_view<P, K, V>&& a, value_view<P2, K2, V2>&& b) \
-      ->decltype(std::declval<V>() op std::declval<V2>()) { \
+      ->decltype(std::declval<local_t<V>>() op std::declval<local_t<V2>>()) { \
     return detail::compare(std::move(a).value(), std::move(b).value(), \
                            [](const auto& x, const auto& y) { return x op y; }); \
   }

@@ -24,13 +24,11 @@
 #include <string_view>
 #include <type_traits>
 
+#include "detail/forward.hpp"
 #include "detail/name.hpp"
 #include "error.hpp"
 
 SHM_NAMESPACE_BEGIN
-
-template <class T, class Enable = void>
-struct serializer;
 
 namespace detail {
 

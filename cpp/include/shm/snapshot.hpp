@@ -156,7 +156,7 @@ class snapshot {
       if (!child) return std::nullopt;
       return detail::load_dict<detail::nested_key<V>, detail::nested_value<V>>(state_->get(), *child);
     } else {
-      std::optional<V> out;
+      std::optional<mapped_type> out;
       const int result = detail::fetch<V>(
           [&](void* to, std::size_t capacity, std::size_t* size) {
             return shmd_snapshot_get(state_->get(), *node_, k.data(), k.size(), to, capacity, size);

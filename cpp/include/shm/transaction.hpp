@@ -20,12 +20,16 @@ SHM_NAMESPACE_BEGIN
 
 template <class K, class V>
 class transaction : public detail::dict_writer<transaction<K, V>, detail::node_place, K, V> {
+  template <class V2, class S>
+  using of_this = std::enable_if_t<std::is_same_v<stored<V2, S>, V>>;
+
  public:
-  explicit transaction(dict<K, V>& d) : transaction(d, SHMD_DEFAULT_TIMEOUT, 0) {}
+  template <class V2, class S, class = of_this<V2, S>>
+  explicit transaction(dict<K, V2, S>& d) : transaction(d, SHMD_DEFAULT_TIMEOUT, 0) {}
   explicit transaction(dict_ref<K, V, false>& d) : transaction(d, SHMD_DEFAULT_TIMEOUT, 0) {}
   // Waits at most so long for the lock.
-  template <class Rep, class Period>
-  transaction(dict<K, V>& d, std::chrono::duration<Rep, Period> timeout)
+  template <class V2, class S, class Rep, class Period, class = of_this<V2, S>>
+  transaction(dict<K, V2, S>& d, std::chrono::duration<Rep, Period> timeout)
       : transaction(d, detail::timeout_ns(timeout), 0) {}
   template <class Rep, class Period>
   transaction(dict_ref<K, V, false>& d, std::chrono::duration<Rep, Period> timeout)
@@ -75,6 +79,11 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
   bool recovered_ = false;
   bool open_ = false;
 };
+
+template <class K, class V, class S>
+explicit transaction(dict<K, V, S>&) -> transaction<K, stored<V, S>>;
+template <class K, class V, class S, class Rep, class Period>
+transaction(dict<K, V, S>&, std::chrono::duration<Rep, Period>) -> transaction<K, stored<V, S>>;
 
 namespace detail {
 

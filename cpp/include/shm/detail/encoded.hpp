@@ -30,18 +30,32 @@ inline constexpr bool is_word = is_scalar<T> && (sizeof(T) == 4 || sizeof(T) == 
 
 // How functions take a key: no std::string is made of a literal or string_view.
 template <class T>
-using arg_t = std::conditional_t<is_string<T>, std::string_view, std::conditional_t<is_scalar<T>, T, const T&>>;
+using arg_t =
+    std::conditional_t<is_string<T>, std::string_view, std::conditional_t<is_scalar<T>, T, const local_t<T>&>>;
+
+// What writes and reads a T: its serializer, or that of its dict.
+template <class T>
+struct serializer_choice {
+  using type = serializer<T>;
+};
+template <class V, class S>
+struct serializer_choice<stored_as<V, S>> {
+  static_assert(!is_nested<V>, "shm: a dict's own serializer stores plain values; give it to the nested dict");
+  using type = S;
+};
+template <class T>
+using serializer_of = typename serializer_choice<T>::type;
 
 // The type's name in the superblock.
 template <class V>
 struct type_name {
   static_assert(std::is_same_v<V, std::remove_cv_t<std::remove_reference_t<V>>>,
                 "shm: key and value types are plain types, not const or references");
-  static constexpr std::string_view value = serializer<V>::name;
+  static constexpr std::string_view value = serializer_of<V>::name;
 };
-template <class K, class V>
-struct type_name<dict<K, V>> {
-  static constexpr std::string_view value = applied<name_dict, type_name<K>::value, type_name<V>::value>;
+template <class K, class V, class S>
+struct type_name<dict<K, V, S>> {
+  static constexpr std::string_view value = applied<name_dict, type_name<K>::value, type_name<stored<V, S>>::value>;
 };
 inline constexpr std::string_view name_json = "json";
 template <>
@@ -85,9 +99,9 @@ template <class T, bool Key, class Enable = void>
 class encoded {
  public:
   using type = T;
-  explicit encoded(const T& v) : bytes_(serializer<T>{}.size(v)) {
+  explicit encoded(const local_t<T>& v) : bytes_(serializer_of<T>{}.size(v)) {
     writer w(bytes_.data(), bytes_.size(), Key);
-    w.value(v);
+    serializer_of<T>{}.write(v, w);
     if (w.left() != 0) throw std::logic_error("shm::serializer: write() wrote fewer bytes than size() announced");
   }
   const void* data() const noexcept { return bytes_.data(); }
@@ -98,10 +112,10 @@ class encoded {
 };
 
 template <class T>
-class encoded<T, false, std::enable_if_t<has_whole<serializer<T>>::value>> {
+class encoded<T, false, std::enable_if_t<has_whole<serializer_of<T>>::value>> {
  public:
   using type = T;
-  explicit encoded(const T& v) : bytes_(serializer<T>{}.whole(v)) {}
+  explicit encoded(const local_t<T>& v) : bytes_(serializer_of<T>{}.whole(v)) {}
   const void* data() const noexcept { return bytes_.data(); }
   std::size_t size() const noexcept { return bytes_.size(); }
 
@@ -141,28 +155,39 @@ using encoded_value = encoded<V, false>;
 
 // Throws shm::error (corrupt) if the bytes are not a T.
 template <class T>
-T decode(const void* data, std::size_t size) {
+local_t<T> decode(const void* data, std::size_t size) {
   if constexpr (is_string<T>) {
     return size == 0 ? T{} : T(static_cast<const char*>(data), size);
   } else if constexpr (is_bytes<T>) {
     const auto* p = static_cast<const typename T::value_type*>(data);
     return size == 0 ? T{} : T(p, p + size);
-  } else if constexpr (has_whole<serializer<T>>::value) {
-    return serializer<T>{}.from_whole(data, size);
+  } else if constexpr (has_whole<serializer_of<T>>::value) {
+    return serializer_of<T>{}.from_whole(data, size);
   } else {
     reader r(data, size);
-    T v = r.value<T>();
+    local_t<T> v = serializer_of<T>{}.read(r);
     if (r.left() != 0) r.fail("there are bytes left over");
     return v;
   }
 }
 
-// ["key"], for messages: never throws but for want of memory, whatever the bytes are.
+// A key for messages: never throws but for want of memory, whatever the bytes are.
 template <class K>
-void describe_key(std::string& out, const void* data, std::size_t size) {
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  out += '[';
-  if constexpr (is_string<K>) {
+struct key_text {
+  static void append(std::string& out, const void* data, std::size_t size) {
+    if constexpr (is_string<K>) {
+      append_string(out, static_cast<const unsigned char*>(data), size);
+    } else if constexpr (std::is_same_v<K, bool>) {
+      out += size == 1 && *static_cast<const unsigned char*>(data) == 0 ? "false" : "true";
+    } else if constexpr (std::is_arithmetic_v<K>) {
+      if (size == sizeof(K)) out += std::to_string(load_number<K>(data));
+    } else {
+      out.append(type_name<K>::value).append(" of ").append(std::to_string(size)).append(" bytes");
+    }
+  }
+
+ private:
+  static void append_string(std::string& out, const unsigned char* bytes, std::size_t size) {
     constexpr std::size_t most = 80;
     out += '"';
     for (std::size_t i = 0; i < size && i < most; ++i) {
@@ -175,13 +200,30 @@ void describe_key(std::string& out, const void* data, std::size_t size) {
       }
     }
     out += size > most ? "\"..." : "\"";
-  } else if constexpr (std::is_same_v<K, bool>) {
-    out += size == 1 && bytes[0] == 0 ? "false" : "true";
-  } else if constexpr (std::is_arithmetic_v<K>) {
-    if (size == sizeof(K)) out += std::to_string(load_number<K>(data));
-  } else {
-    out.append(type_name<K>::value).append(" of ").append(std::to_string(size)).append(" bytes");
   }
+};
+// As the alternative that it holds; a string stands behind its length here.
+template <class... T>
+struct key_text<std::variant<T...>> {
+  static void append(std::string& out, const void* data, std::size_t size) {
+    const std::size_t index = size < 4 ? sizeof...(T) : load_number<std::uint32_t>(data);
+    std::size_t i = 0;
+    (alternative<T>(out, data, size, index == i++), ...);
+  }
+
+ private:
+  template <class A>
+  static void alternative(std::string& out, const void* data, std::size_t size, bool this_one) {
+    const std::size_t skipped = is_bytes<A> ? 8 : 4;
+    if (this_one && size >= skipped)
+      key_text<A>::append(out, static_cast<const unsigned char*>(data) + skipped, size - skipped);
+  }
+};
+
+template <class K>
+void describe_key(std::string& out, const void* data, std::size_t size) { // ["key"]
+  out += '[';
+  key_text<K>::append(out, data, size);
   out += ']';
 }
 

@@ -1,4 +1,4 @@
-// What j[key] is: a leaf or an object of a json_dict, for one expression; and the serializer of its leaves.
+// What j[key] is: a leaf or an object of a json_dict, for one expression.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,29 +9,10 @@
 #include <vector>
 
 #include "../proxy.hpp"
+#include "../serializers_json.hpp"
 #include "json_tree.hpp"
 
 SHM_NAMESPACE_BEGIN
-
-// A value type through its to_json and from_json, in CBOR. Not for keys.
-template <class T>
-struct json_serializer {
-  static constexpr std::string_view name = "cbor";
-  static std::vector<unsigned char> whole(const T& v) { return detail::to_leaf(nlohmann::json(v)); }
-  static T from_whole(const void* data, std::size_t size) { return detail::from_leaf(data, size).template get<T>(); }
-  static std::size_t size(const T& v) { return 4 + whole(v).size(); }
-  static void write(const T& v, writer& w) {
-    const auto bytes = whole(v);
-    w.count(bytes.size());
-    w.bytes(bytes.data(), bytes.size());
-  }
-  static T read(reader& r) {
-    const std::size_t n = r.count();
-    return from_whole(r.bytes(n), n);
-  }
-};
-template <>
-struct serializer<nlohmann::json> : json_serializer<nlohmann::json> {};
 
 class json_ref;
 
@@ -84,7 +65,7 @@ class json_view : detail::proxy_tag {
   }
   std::pair<int, std::optional<nlohmann::json>> read_leaf() const {
     std::optional<nlohmann::json> out;
-    const int result = detail::get_at(place_.parent, place_.key, out);
+    const int result = detail::get_at<nlohmann::json>(place_.parent, place_.key, out);
     if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at(result, place_);
     return {result, std::move(out)};
   }

@@ -189,7 +189,7 @@ template <class Place, class Key>
 
 // Present value at a key. 0, SHMD_NOT_FOUND, or an error.
 template <class V, class Place, class Key>
-int get_at(const Place& place, const Key& key, std::optional<V>& out) {
+int get_at(const Place& place, const Key& key, std::optional<local_t<V>>& out) {
   try {
     return read_at(place, [&](shmd_node node) {
       if constexpr (!is_scalar<V>) {
@@ -210,14 +210,14 @@ int get_at(const Place& place, const Key& key, std::optional<V>& out) {
 
 // The same, nullopt if it is absent; throws errors. By value: what stays in registers costs nothing.
 template <class K, class V, class Place>
-SHM_COLD std::optional<V> load_slowly(Place place, encoded_key<K> key) {
-  std::optional<V> out;
-  const int result = get_at(place, key, out);
+SHM_COLD std::optional<local_t<V>> load_slowly(Place place, encoded_key<K> key) {
+  std::optional<local_t<V>> out;
+  const int result = get_at<V>(place, key, out);
   if (result < 0) throw_at<K>(result, place, key);
   return out;
 }
 template <class K, class V, class Place>
-SHM_INLINE std::optional<V> load_at(const Place& place, const encoded_key<K>& key) {
+SHM_INLINE std::optional<local_t<V>> load_at(const Place& place, const encoded_key<K>& key) {
   if constexpr (!Place::lazy && is_scalar<V> && !std::is_same_v<V, bool> && is_word<K>) {
     unsigned char bytes[sizeof(V)];
     const int result = raw_get_word<sizeof(K), sizeof(V)>(place.d, place.node(), key.data(), bytes);
@@ -225,8 +225,8 @@ SHM_INLINE std::optional<V> load_at(const Place& place, const encoded_key<K>& ke
     if (SHMD_LIKELY(result == SHMD_NOT_FOUND)) return std::nullopt;
     return load_slowly<K, V>(place, key);
   } else {
-    std::optional<V> out;
-    const int result = get_at(place, key, out);
+    std::optional<local_t<V>> out;
+    const int result = get_at<V>(place, key, out);
     if (result < 0) throw_at<K>(result, place, key);
     return out;
   }

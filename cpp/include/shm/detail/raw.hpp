@@ -64,7 +64,7 @@ int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key
 
 // Reads a value of type V with get(out, capacity, &size), which may find it larger each time. Results of raw_get.
 template <class V, class Get>
-int fetch(const Get& get, std::optional<V>& out) {
+int fetch(const Get& get, std::optional<local_t<V>>& out) {
   std::size_t size = 0;
   if constexpr (is_scalar<V>) {
     unsigned char bytes[sizeof(V)];
@@ -83,7 +83,7 @@ int fetch(const Get& get, std::optional<V>& out) {
   }
 }
 
-// Calls change(std::optional<V>&) with the present value (empty: absent) under the lock, and stores what it leaves there.
+// Calls change(std::optional<local_t<V>>&) with the present value (empty: absent) under the lock, and stores what it leaves there.
 // It answers SHMD_OK (store; empty = erase) or SHMD_KEPT. What it throws leaves the value as it was and is thrown on.
 template <class V, class Change>
 class updater {
@@ -115,7 +115,7 @@ class updater {
   }
 
   Change& change_;
-  std::optional<V> value_;
+  std::optional<local_t<V>> value_;
   std::optional<encoded_value<V>> bytes_;
   std::exception_ptr error_;
 };

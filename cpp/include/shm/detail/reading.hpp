@@ -21,10 +21,10 @@ struct element {
   static view look(const Place& p, arg_t<K> key) { return view(p, key); }
   static proxy refer(const Place& p, arg_t<K> key) { return proxy(p, key); }
 };
-template <class Place, class K, class K2, class V2>
-struct element<Place, K, dict<K2, V2>> {
-  using view = dict_view<child_place<Place, K>, K2, V2>;
-  using proxy = dict_proxy<child_place<Place, K>, K2, V2>;
+template <class Place, class K, class K2, class V2, class S2>
+struct element<Place, K, dict<K2, V2, S2>> {
+  using view = dict_view<child_place<Place, K>, K2, stored<V2, S2>>;
+  using proxy = dict_proxy<child_place<Place, K>, K2, stored<V2, S2>>;
   static view look(const Place& p, arg_t<K> key) { return view(child_place<Place, K>(p, key)); }
   static proxy refer(const Place& p, arg_t<K> key) { return proxy(child_place<Place, K>(p, key)); }
 };
@@ -172,7 +172,7 @@ class dict_reader {
   template <class F>
   auto with_copy(const encoded_key<K>& k, F& f) const {
     std::optional<std::string> copy;
-    const int result = get_at(where(), k, copy);
+    const int result = get_at<std::string>(where(), k, copy);
     if (result < 0) throw_at<K>(result, where(), k);
     const std::string_view bytes = copy ? std::string_view(*copy) : std::string_view();
     return call_with(f, copy ? &bytes : nullptr);

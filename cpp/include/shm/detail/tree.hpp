@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <iterator>
 #include <memory>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "place.hpp"
@@ -92,6 +94,27 @@ int store_entry(shmd_dict* d, shmd_node node, arg_t<K> key, const local_t<V>& va
   const encoded_key<K> k(key);
   return tree<V>::store(d, node, k.data(), k.size(), value);
 }
+// Ranges of pairs that local data is made of by copying: not what converts to local data, options or a name anyway.
+template <class R, class = void>
+struct pair_range : std::false_type {};
+template <class R>
+struct pair_range<R, std::void_t<decltype(std::declval<const R&>().begin(), std::declval<const R&>().end()),
+                                 decltype((*std::declval<const R&>().begin()).second)>> : std::true_type {};
+template <class R, class Local>
+inline constexpr bool is_entries = pair_range<R>::value && !std::is_convertible_v<const R&, Local>;
+template <class It, class = void>
+struct input_iterator : std::false_type {};
+template <class It>
+struct input_iterator<It, std::void_t<typename std::iterator_traits<It>::iterator_category>> : std::true_type {};
+template <class It>
+inline constexpr bool is_input_iterator = input_iterator<It>::value;
+template <class It>
+struct iterator_pair {
+  It first, last;
+  It begin() const { return first; }
+  It end() const { return last; }
+};
+
 template <class K, class V, class Range>
 int store_range(shmd_dict* d, shmd_node node, const Range& range) {
   for (const auto& [key, value] : range) {
@@ -104,28 +127,28 @@ int store_range(shmd_dict* d, shmd_node node, const Range& range) {
 // A plain value.
 template <class V>
 struct tree {
-  static V load(shmd_snapshot*, const shmd_entry& e) {
+  static local_t<V> load(shmd_snapshot*, const shmd_entry& e) {
     if (e.is_dict) throw error(errc::is_a_dict, "a key holds a nested dict where a value was expected");
     return decode<V>(e.value, e.value_size);
   }
-  static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, const V& value) {
+  static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, const local_t<V>& value) {
     const encoded_value<V> v(value);
     return shmd_put(d, node, key, key_size, v.data(), v.size(), 0);
   }
 };
 
 // A nested dict: replaces what was under the key.
-template <class K, class V>
-struct tree<dict<K, V>> {
+template <class K, class V, class S>
+struct tree<dict<K, V, S>> {
   static local_t<dict<K, V>> load(shmd_snapshot* s, const shmd_entry& e) {
     if (!e.is_dict) throw error(errc::not_a_dict, "a key holds a value where a nested dict was expected");
-    return load_dict<K, V>(s, e.node);
+    return load_dict<K, stored<V, S>>(s, e.node);
   }
   static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size,
                    const local_t<dict<K, V>>& value) {
     shmd_node child;
     const int result = shmd_node_open(d, node, key, key_size, SHMD_NODE_REPLACE, &child);
-    return result < 0 ? result : store_range<K, V>(d, child, value);
+    return result < 0 ? result : store_range<K, stored<V, S>>(d, child, value);
   }
 };
 

@@ -1,6 +1,8 @@
 // What can be changed in a dict: the same for dicts, refs, transactions and nested proxies.
 #pragma once
 
+#include <initializer_list>
+
 #include "reading.hpp"
 
 SHM_DETAIL_BEGIN
@@ -53,13 +55,24 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
         return tree<V>::store(where().d, node, k.data(), k.size(), value);
       });
     } else {
-      change_at<K, V>(where(), encoded_key<K>(key), [&](std::optional<V>& v) {
+      change_at<K, V>(where(), encoded_key<K>(key), [&](std::optional<mapped_type>& v) {
         inserted = !v;
         v = value;
         return SHMD_OK;
       });
     }
     return {iterator(value_type(K(key), std::move(value))), inserted};
+  }
+
+  // One value under many keys, to give to a constructor, update() or assign().
+  template <class Keys>
+  static local_type fromkeys(const Keys& keys, const mapped_type& value = {}) {
+    local_type out;
+    for (const auto& key : keys) out.insert_or_assign(K(key), value);
+    return out;
+  }
+  static local_type fromkeys(std::initializer_list<K> keys, const mapped_type& value = {}) {
+    return fromkeys<std::initializer_list<K>>(keys, value);
   }
 
   // How many were erased: 0 or 1. A nested dict goes with all that is in it.
@@ -82,7 +95,7 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
       if (out && result >= 0) result = scope.commit();
       if (result < 0) throw_at<K>(result, where(), k);
     } else {
-      change_at<K, V>(where(), k, [&](std::optional<V>& v) {
+      change_at<K, V>(where(), k, [&](std::optional<mapped_type>& v) {
         if (!v) return SHMD_KEPT;
         out = std::move(v);
         v.reset();
