@@ -44,6 +44,7 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in compact", 351},
     {"killed anywhere in the compaction of index segments", 560},
     {"killed anywhere in a transaction over values and dicts", 330},
+    {"killed anywhere in an update and a transaction that a serializer refuses", 111},
     {"killed anywhere in a transaction that is as long as to grow its redo list's memory", 11607},
     {"killed anywhere in writes while a snapshot is held", 224},
     {"killed anywhere in the clear of the root while a snapshot is held", 249},

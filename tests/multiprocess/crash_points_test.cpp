@@ -645,6 +645,17 @@ TEST_CASE("killed anywhere in a transaction over values and dicts") {
          w.commit();
        }});
 }
+TEST_CASE("killed anywhere in an update and a transaction that a serializer refuses") {
+  run({small(), a_tree, [](World& w) {
+         w.refuse({number(0)});
+         w.begin();
+         w.put({number(0)}, value_of(50, 1));
+         w.create({"it"});
+         w.refuse({"de", "bonn"});
+         w.abort();
+         w.put({"after"}, "1");
+       }});
+}
 TEST_CASE("killed anywhere in a transaction that is as long as to grow its redo list's memory") {
   run({small(), [](World& w) { put_many(w, 0, 3, 20); },
        [](World& w) {

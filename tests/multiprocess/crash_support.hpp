@@ -159,14 +159,28 @@ class World {
     t.values[path.back()] = sum;
     step();
   }
+  // An update whose callback gives up, as that of a serializer that throws. Nothing changes.
+  void refuse(const Path& path) {
+    const auto give_up = [](void*, const void*, std::size_t, const void**, std::size_t*) -> int {
+      return SHMD_ERR_ABORTED;
+    };
+    if (d_ && shmd_update(d_, parent(path), key(path), size(path), give_up, nullptr) != SHMD_ERR_ABORTED)
+      throw std::runtime_error("an update that gave up did not say so");
+  }
   void begin() {
     if (d_) check(shmd_begin(d_, SHMD_DEFAULT_TIMEOUT), "begin", {});
     inside_ = true;
+    before_ = tree;
   }
   void commit() {
     if (d_) check(shmd_commit(d_), "commit", {});
     inside_ = false;
     step();
+  }
+  void abort() {
+    if (d_) check(shmd_abort(d_), "abort", {});
+    inside_ = false;
+    tree = before_;
   }
   void lock() {
     if (d_) check(shmd_lock(d_, SHMD_DEFAULT_TIMEOUT), "lock", {});
@@ -225,6 +239,7 @@ class World {
   shmd_dict* d_;
   Progress* progress_;
   bool inside_ = false;
+  Tree before_; // the transaction that is open
 };
 
 // ---- comparison ---------------------------------------------------------------------------------------------------
