@@ -1,0 +1,697 @@
+"""A dict in shared memory for Python programs, over shmdict's C interface. Only the standard library is needed.
+
+    from shmdict import Dict
+    d = Dict({"a": 1}, name="hits")      # initial data is the creator's; whoever else opens "hits" has the same dict
+    with d.lock(timeout=1.5):            # a single call is atomic; what takes two needs the lock
+        d["a"] += 1
+
+keys="mixed" takes int and str (C++: std::variant<std::int64_t, std::string>), the default keys="str" str alone. What a
+C++ program opens then:
+    serializer   recurse   C++
+    None         True      shm::json_dict
+    None         False     shm::dict<std::string, nlohmann::json>                            JSON values, as CBOR
+    json         False     shm::dict<std::string, T, shm::json_text<T>>
+    pickle, ...  any       nothing; whoever can write to the dict can run code in whoever unpickles from it
+The library is found as $SHMDICT_LIBRARY or where the system has it.
+Thread safety: all threads may use one Dict, but for close(). A forked child may go on using it; pickling a Dict, as
+multiprocessing does for a spawned child, opens it again by name.
+"""
+
+import collections.abc
+import contextlib
+import ctypes
+import ctypes.util
+import os
+import pprint
+import secrets
+import struct
+from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+
+# ---- errors: the ancestor's names, with the core's sentences ---------------------------------------------------------
+
+
+class Error(Exception):
+    """code; who was in the way: blocking_pid, thread, program, held and waited in seconds; 0 or '' if unknown."""
+
+    def __init__(self, message, code=0, info=None):
+        super().__init__(message)
+        self.code = code
+        self.blocking_pid = info.pid if info else 0
+        self.thread = info.thread if info else 0
+        self.program = info.program.decode(errors="replace") if info else ""
+        self.held = info.held_ns / 1e9 if info else 0.0
+        self.waited = info.waited_ns / 1e9 if info else 0.0
+
+
+class AlreadyExists(Error): pass
+class CannotAttachSharedMemory(Error): pass
+class ParameterMismatch(Error): pass
+class AlreadyClosed(Error): pass
+class FullDumpMemoryFull(Error): pass
+class CannotAcquireLock(Error): pass
+class CannotAcquireLockTimeout(CannotAcquireLock): pass
+class Removed(Error): """A nested dict that was erased or replaced."""
+
+
+_ERRORS = {-4: CannotAttachSharedMemory, -5: AlreadyExists, -8: ParameterMismatch, -9: ParameterMismatch,
+           -10: ParameterMismatch, -13: FullDumpMemoryFull, -20: AlreadyClosed, -21: Removed,
+           -26: CannotAcquireLockTimeout}
+_NO_SUCH_DICT, _ALREADY_EXISTS, _IS_A_DICT, _NOT_A_DICT, _ABORTED = -4, -5, -30, -31, -37
+_OK, _NOT_FOUND, _EXISTS, _RECOVERED, _TIMED_OUT, _TRUNCATED, _END = range(7)
+
+# ---- the C interface -------------------------------------------------------------------------------------------------
+
+
+class _ErrorInfo(ctypes.Structure):
+    _fields_ = [("code", c_int), ("system_error", c_int), ("pid", c_int64), ("thread", c_int64), ("held_ns", c_uint64),
+                ("waited_ns", c_uint64), ("program", c_char * 32), ("message", c_char * 480)]
+
+
+_Init = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)
+
+
+class _Options(ctypes.Structure):  # shmd_options_init tells the library's own size; what follows is room to grow
+    _fields_ = [("struct_size", c_uint32), ("layout_version", c_uint32), ("mode", c_int), ("unlink", c_int),
+                ("flags", c_uint32), ("permissions", c_uint32), ("max_size", c_uint64), ("segment_size", c_uint64),
+                ("buffer_size", c_uint64), ("max_pin_bytes", c_uint64), ("max_processes", c_uint32),
+                ("reserved", c_uint32), ("timeout", c_uint64), ("key_type", c_char_p), ("value_type", c_char_p),
+                ("init", _Init), ("init_context", c_void_p), ("room", c_uint8 * 256)]
+
+
+class _Node(ctypes.Structure):
+    _fields_ = [("id", c_uint32), ("generation", c_uint32)]
+
+
+class _Entry(ctypes.Structure):
+    _fields_ = [("key", c_void_p), ("value", c_void_p), ("key_size", c_size_t), ("value_size", c_size_t),
+                ("is_dict", c_int), ("node", _Node), ("position", c_uint64)]
+
+
+class _LockInfo(ctypes.Structure):
+    _fields_ = [("held", c_int), ("alive", c_int), ("by_this_thread", c_int), ("waiters", c_uint32), ("slot", c_uint32),
+                ("pid", c_int64), ("thread", c_int64), ("held_ns", c_uint64), ("acquisitions", c_uint64),
+                ("program", c_char * 32), ("room", c_uint8 * 128)]
+
+
+class _Stats(ctypes.Structure):
+    _fields_ = [("name", c_char * 208), ("key_type", c_char * 256), ("value_type", c_char * 512), ("id", c_uint8 * 16),
+                ("layout_version", c_uint32), ("attached", c_uint32), ("max_processes", c_uint32), ("unlink", c_int),
+                ("unlinked", c_int), ("read_only", c_int), ("creator_pid", c_int64), ("max_size", c_uint64),
+                ("segment_size", c_uint64), ("buffer_size", c_uint64), ("max_pin_bytes", c_uint64),
+                ("memory", c_uint64), ("live_bytes", c_uint64), ("index_bytes", c_uint64), ("log_bytes", c_uint64),
+                ("keys", c_uint64),
+                ("nodes", c_uint64), ("position", c_uint64), ("commits", c_uint64), ("recoveries", c_uint64),
+                ("replays", c_uint64), ("room", c_uint8 * 1024)]
+
+
+_lib = ctypes.CDLL(os.environ.get("SHMDICT_LIBRARY") or ctypes.util.find_library("shmdict") or "libshmdict.so.0")
+_lib.shmd_last_error.restype = POINTER(_ErrorInfo)
+_lib.shmd_error_message.restype = c_char_p
+_lib.shmd_options_init.argtypes = [POINTER(_Options)]
+_lib.shmd_options_init.restype = None
+_D, _K = c_void_p, [c_char_p, c_size_t]
+for _name, *_types in [
+        ("open", c_char_p, POINTER(_Options), POINTER(c_void_p)), ("close", _D), ("unlink", c_char_p),
+        ("unlink_this", _D),
+        ("get", _D, _Node, *_K, c_void_p, c_size_t, POINTER(c_size_t)), ("contains", _D, _Node, *_K),
+        ("put", _D, _Node, *_K, *_K, c_uint32), ("erase", _D, _Node, *_K), ("count", _D, _Node, POINTER(c_uint64)),
+        ("clear", _D, _Node, POINTER(_Node)), ("node_open", _D, _Node, *_K, c_uint32, POINTER(_Node)),
+        ("lock", _D, c_int64), ("unlock", _D), ("lock_status", _D, POINTER(_LockInfo)), ("begin", _D, c_int64),
+        ("commit", _D), ("abort", _D), ("in_transaction", _D), ("snapshot_open", _D, POINTER(c_void_p)),
+        ("iter_open", c_void_p, _Node, POINTER(c_void_p)), ("iter_next", c_void_p, POINTER(_Entry)),
+        ("stat", _D, POINTER(_Stats)), ("compact", _D)]:
+    getattr(_lib, "shmd_" + _name).argtypes = _types
+for _name in ("snapshot_close", "iter_close"):
+    getattr(_lib, "shmd_" + _name).argtypes = [c_void_p]
+    getattr(_lib, "shmd_" + _name).restype = None
+
+
+def _check(result):
+    if result >= 0:
+        return result
+    info = _lib.shmd_last_error().contents
+    known = info.code == result
+    message = (info.message if known else _lib.shmd_error_message(result)).decode(errors="replace")
+    raise _ERRORS.get(result, Error)(message, result, info if known else None)
+
+
+# ---- keys and values as bytes ----------------------------------------------------------------------------------------
+
+
+class _StrKeys:
+    name = "str"
+
+    @staticmethod
+    def dumps(key):
+        if not isinstance(key, str):
+            raise TypeError(f"keys are str, not {type(key).__name__}; a dict created with keys='mixed' takes int, too")
+        return key.encode()
+
+    @staticmethod
+    def loads(data):
+        return data.decode()
+
+
+class _MixedKeys:
+    name = "var<i64,str>"
+
+    @staticmethod
+    def dumps(key):
+        if isinstance(key, int):
+            return struct.pack("<Iq", 0, key)
+        if not isinstance(key, str):
+            raise TypeError(f"keys are int or str, not {type(key).__name__}")
+        data = key.encode()
+        return struct.pack("<II", 1, len(data)) + data
+
+    @staticmethod
+    def loads(data):
+        return struct.unpack("<q", data[4:])[0] if data[:1] == b"\0" else data[8:].decode()
+
+
+class _Cbor:
+    """RFC 8949, as nlohmann/json writes and reads it: JSON's values, bytes, and integers from -2**63 to 2**64-1."""
+    name = "cbor"
+
+    @classmethod
+    def dumps(cls, value):
+        out = bytearray()
+        cls._write(out, value)
+        return bytes(out)
+
+    @classmethod
+    def _head(cls, out, major, n):
+        if n < 24:
+            out.append(major << 5 | n)
+            return
+        for info, code, bits in ((24, ">B", 8), (25, ">H", 16), (26, ">I", 32), (27, ">Q", 64)):
+            if n < 1 << bits:
+                out.append(major << 5 | info)
+                out += struct.pack(code, n)
+                return
+        raise OverflowError("integers are stored from -2**63 to 2**64-1")
+
+    @classmethod
+    def _write(cls, out, v):
+        if v is None or isinstance(v, bool):
+            out.append({False: 0xf4, True: 0xf5, None: 0xf6}[v])
+        elif isinstance(v, int):
+            if v < -2**63:
+                raise OverflowError("integers are stored from -2**63 to 2**64-1")
+            cls._head(out, 0 if v >= 0 else 1, v if v >= 0 else -1 - v)
+        elif isinstance(v, float):
+            out += b"\xfb" + struct.pack(">d", v)
+        elif isinstance(v, str):
+            data = v.encode()
+            cls._head(out, 3, len(data))
+            out += data
+        elif isinstance(v, (bytes, bytearray)):
+            cls._head(out, 2, len(v))
+            out += v
+        elif isinstance(v, (list, tuple)):
+            cls._head(out, 4, len(v))
+            for e in v:
+                cls._write(out, e)
+        elif isinstance(v, collections.abc.Mapping):
+            cls._head(out, 5, len(v))
+            for key, e in v.items():
+                if not isinstance(key, str):
+                    raise TypeError("dicts inside of JSON values have str keys")
+                cls._write(out, key)
+                cls._write(out, e)
+        else:
+            raise TypeError(f"{type(v).__name__} is no JSON value; choose a serializer that stores it, such as pickle")
+
+    @classmethod
+    def loads(cls, data):
+        try:
+            value, end = cls._read(data, 0)
+        except (IndexError, struct.error, UnicodeDecodeError, RecursionError, TypeError) as e:
+            raise ValueError(f"the stored bytes are not JSON in CBOR: {e}") from None
+        if end != len(data):
+            raise ValueError("the stored bytes are not JSON in CBOR: there are bytes left over")
+        return value
+
+    @classmethod
+    def _read(cls, data, at):
+        first = data[at]
+        major, info, at = first >> 5, first & 31, at + 1
+        if major == 7:
+            if info in (20, 21, 22):
+                return {20: False, 21: True, 22: None}[info], at
+            code, size = {25: (">e", 2), 26: (">f", 4), 27: (">d", 8)}.get(info, (None, 0))
+            if code is None:
+                raise TypeError(f"simple value {info}")
+            return struct.unpack(code, data[at:at + size])[0], at + size
+        n = info
+        if 24 <= info <= 27:
+            size = 1 << (info - 24)
+            n, at = int.from_bytes(data[at:at + size], "big") if at + size <= len(data) else data[len(data)], at + size
+        elif info > 27 and not (info == 31 and major in (2, 3, 4, 5)):
+            raise TypeError(f"item {first:#x}")
+        if major == 0 or major == 1:
+            return (n if major == 0 else -1 - n), at
+        if major in (2, 3) and info != 31:
+            if at + n > len(data):
+                raise IndexError("it is truncated")
+            return (bytes(data[at:at + n]) if major == 2 else data[at:at + n].decode()), at + n
+        if major == 6:
+            raise TypeError("tags are not JSON")
+        items = []
+        while data[at] != 0xff if info == 31 else len(items) < n * (2 if major == 5 else 1):
+            item, at = cls._read(data, at)
+            items.append(item)
+        at += info == 31
+        if major in (2, 3):
+            return (b"" if major == 2 else "").join(items), at
+        return (items if major == 4 else dict(zip(items[::2], items[1::2]))), at
+
+
+class _Module:
+    """Whatever has dumps and loads: pickle, marshal, json, a module or object of one's own."""
+
+    def __init__(self, module, recurse):
+        self._module = module
+        name = getattr(module, "__name__", type(module).__name__)
+        self.name = "json_text" if name == "json" and not recurse else f"{'recursive.' if recurse else ''}{name}/1"
+
+    def dumps(self, value):
+        data = self._module.dumps(value)
+        return data.encode() if isinstance(data, str) else data
+
+    def loads(self, data):
+        return self._module.loads(data)
+
+
+def _plain(value):
+    return value.data if isinstance(value, _Mapping) else value
+
+
+# ---- dicts -----------------------------------------------------------------------------------------------------------
+
+
+class _Mapping(collections.abc.MutableMapping):
+    """A dict of the tree: Dict itself, or what a key of it holds. Every call is atomic; iteration shows one moment."""
+
+    def __getitem__(self, key):
+        k, size, capacity = self._root._keys.dumps(key), c_size_t(), 1024
+        while True:
+            buffer = ctypes.create_string_buffer(capacity)
+            result = _lib.shmd_get(self._root._handle(), self._node, k, len(k), buffer, capacity, byref(size))
+            if result == _OK:
+                return self._root._values.loads(buffer.raw[:size.value])
+            if result == _NOT_FOUND:
+                raise KeyError(key)
+            if result == _TRUNCATED:
+                capacity = size.value
+            elif result == _IS_A_DICT:
+                node = _Node()
+                result = _lib.shmd_node_open(self._root._handle(), self._node, k, len(k), 0, byref(node))
+                if result == _OK:
+                    return _Nested(self._root, node)
+                if result not in (_NOT_FOUND, _NOT_A_DICT):  # these: it was changed meanwhile
+                    _check(result)
+            else:
+                _check(result)
+
+    def __setitem__(self, key, value):
+        value = _plain(value)
+        if self._root._recurse and isinstance(value, dict):
+            with self._root._transaction():
+                self._put(self._node, key, value)
+        else:
+            self._put(self._node, key, value)
+
+    def _put(self, node, key, value):
+        k, value = self._root._keys.dumps(key), _plain(value)
+        if self._root._recurse and isinstance(value, dict):
+            child = _Node()
+            _check(_lib.shmd_node_open(self._root._handle(), node, k, len(k), 2, byref(child)))
+            for inner, v in value.items():
+                self._put(child, inner, v)
+            return _OK
+        v = self._root._values.dumps(value)
+        return _check(_lib.shmd_put(self._root._handle(), node, k, len(k), v, len(v), 0))
+
+    def __delitem__(self, key):
+        k = self._root._keys.dumps(key)
+        if _check(_lib.shmd_erase(self._root._handle(), self._node, k, len(k))) == _NOT_FOUND:
+            raise KeyError(key)
+
+    def __contains__(self, key):
+        k = self._root._keys.dumps(key)
+        result = _lib.shmd_contains(self._root._handle(), self._node, k, len(k))
+        return result == _IS_A_DICT or _check(result) == _OK
+
+    def __len__(self):
+        n = c_uint64()
+        _check(_lib.shmd_count(self._root._handle(), self._node, byref(n)))
+        return n.value
+
+    def _entries(self, read):
+        """read(snapshot, entry) of each entry of one snapshot."""
+        snapshot = c_void_p()
+        _check(_lib.shmd_snapshot_open(self._root._handle(), byref(snapshot)))
+        try:
+            return self._walk(snapshot, self._node, read)
+        finally:
+            _lib.shmd_snapshot_close(snapshot)
+
+    def _walk(self, snapshot, node, read):
+        it, entry, out = c_void_p(), _Entry(), []
+        _check(_lib.shmd_iter_open(snapshot, node, byref(it)))
+        try:
+            while _check(_lib.shmd_iter_next(it, byref(entry))) != _END:
+                out.append(read(snapshot, entry))
+        finally:
+            _lib.shmd_iter_close(it)
+        return out
+
+    def _key_of(self, entry):
+        return self._root._keys.loads(ctypes.string_at(entry.key, entry.key_size))
+
+    def _value_of(self, entry):
+        if entry.is_dict:
+            return _Nested(self._root, _Node(entry.node.id, entry.node.generation))
+        return self._root._values.loads(ctypes.string_at(entry.value, entry.value_size))
+
+    def _deep(self, snapshot, entry):
+        key = self._key_of(entry)
+        if entry.is_dict:
+            return key, dict(self._walk(snapshot, entry.node, self._deep))
+        return key, self._value_of(entry)
+
+    def __iter__(self):
+        return iter(self.keys())
+
+    def keys(self):
+        return self._entries(lambda _, e: self._key_of(e))
+
+    def values(self):
+        return self._entries(lambda _, e: self._value_of(e))
+
+    def items(self):
+        return self._entries(lambda _, e: (self._key_of(e), self._value_of(e)))
+
+    @property
+    def data(self):
+        """A plain dict with all that is nested in it, as one commit shows it: a copy, not a cache that goes stale."""
+        return dict(self._entries(self._deep))
+
+    def copy(self):
+        return self.data
+
+    def pop(self, key, *default):
+        with self._root._transaction():
+            try:
+                value = _plain(self[key])
+            except KeyError:
+                if default:
+                    return default[0]
+                raise
+            del self[key]
+            return value
+
+    def popitem(self):
+        with self._root._transaction():
+            for key in self:
+                return key, self.pop(key)
+            raise KeyError("popitem(): dictionary is empty")
+
+    def setdefault(self, key, default=None):
+        with self._root._transaction():
+            if key not in self:
+                self[key] = default
+            return self[key]
+
+    def update(self, *args, **kwargs):
+        with self._root._transaction():
+            for key, value in dict(*args, **kwargs).items():
+                self[key] = value
+
+    def clear(self):
+        _check(_lib.shmd_clear(self._root._handle(), self._node, byref(self._node)))
+
+    def __or__(self, other):
+        return self.data | dict(_plain(other))
+
+    def __ror__(self, other):
+        return dict(_plain(other)) | self.data
+
+    def __ior__(self, other):
+        self.update(_plain(other))
+        return self
+
+    def __eq__(self, other):
+        return self.data == _plain(other)
+
+    __hash__ = None
+
+    def __repr__(self):
+        return repr(self.data)
+
+
+class _Nested(_Mapping):
+    """The dict under a key, by identity: Removed is raised once it was erased or replaced."""
+
+    def __init__(self, root, node):
+        self._root, self._node = root, node
+
+
+class Dict(_Mapping):
+    """Dict(initial, name=..., key=value, ...): see the module. What opens an existing dict may leave recurse, keys and
+    serializer out (the dict knows; a serializer other than JSON has to be given), or gets ParameterMismatch."""
+
+    Exceptions = type("Exceptions", (), {c.__name__: c for c in (
+        AlreadyExists, CannotAttachSharedMemory, ParameterMismatch, AlreadyClosed, FullDumpMemoryFull,
+        CannotAcquireLock, CannotAcquireLockTimeout, Removed)})
+
+    def __init__(self, *args, name=None, create=None, buffer_size=0, serializer=None, shared_lock=None,
+                 full_dump_size=0, auto_unlink=None, recurse=None, recurse_register=None, keys=None, **kwargs):
+        # shared_lock and recurse_register mean nothing here: there is one kind of lock, and nothing to register.
+        del shared_lock, recurse_register
+        if create is False and name is None:
+            raise ValueError("create=False needs a name")
+        self._node, self._d, self._recovered = _Node(0, 0), c_void_p(), False
+        self._asked = {"serializer": serializer, "recurse": recurse, "keys": keys}
+        self.name = name or "py." + secrets.token_hex(8)
+        initial = dict(*args, **kwargs)
+        options = _Options()
+        _lib.shmd_options_init(byref(options))
+        options.max_size = max(full_dump_size, 4 << 20) if full_dump_size else 0
+        options.buffer_size = buffer_size
+        options.unlink = {None: 0, True: 1, False: 3}[auto_unlink]
+        while True:
+            result = _NO_SUCH_DICT
+            if create is not True:
+                options.mode = 2
+                result = _lib.shmd_open(self.name.encode(), byref(options), byref(self._d))
+            if result == _NO_SUCH_DICT and create is not False:
+                result = self._create(options, initial)
+            if result != _ALREADY_EXISTS or create is True:
+                break
+        _check(result)
+        try:
+            self._learn()
+        except Exception:
+            self._end()
+            raise
+
+    @property
+    def _root(self):  # no reference to itself: closed as soon as nobody has it
+        return self
+
+    @property
+    def lock(self):
+        return Lock(self)
+
+    def _types(self, stored_keys=None, stored_values=None):
+        """Key and value codec: what was asked for, else what is stored, else str and JSON."""
+        serializer, recurse, keys = self._asked["serializer"], self._asked["recurse"], self._asked["keys"]
+        if keys is None:
+            keys = "mixed" if stored_keys == _MixedKeys.name else "str"
+        if recurse is None:
+            recurse = stored_values == "json" or (stored_values or "").startswith("recursive.")
+        self._keys = {"str": _StrKeys, "mixed": _MixedKeys}[keys]
+        self._recurse = bool(recurse)
+        self._values = _Cbor if serializer is None else _Module(serializer, self._recurse)
+        return self._keys.name, "json" if self._recurse and serializer is None else self._values.name
+
+    def _create(self, options, initial):
+        key_type, value_type = self._types()
+        error = []
+
+        def fill(d, _):
+            try:
+                self._d = c_void_p(d)
+                for key, value in initial.items():
+                    self._put(self._node, key, value)
+                return 0
+            except BaseException as e:
+                error.append(e)
+                return _ABORTED
+            finally:
+                self._d = c_void_p()
+
+        mine = _Options.from_buffer_copy(options)
+        mine.mode, mine.init = 1, _Init(fill)
+        mine.key_type, mine.value_type = key_type.encode(), value_type.encode()
+        handle = c_void_p()
+        result = _lib.shmd_open(self.name.encode(), byref(mine), byref(handle))
+        self._d = handle
+        if error:
+            raise error[0]
+        return result
+
+    def _learn(self):
+        s = self._stat()
+        stored = s.key_type.decode(), s.value_type.decode()
+        asked = self._types(*stored)
+        for what, have, want in zip(("keys", "serializer and recurse"), stored, asked):
+            if have != want:
+                raise ParameterMismatch(f"dict '{self.name}': {what}: it was made with '{have}', not '{want}'")
+
+    def _handle(self):
+        if not self._d:
+            raise AlreadyClosed(f"dict '{self.name}' is closed", -20)
+        return self._d
+
+    @contextlib.contextmanager
+    def _transaction(self):
+        """All or nothing; inside another one a part of that."""
+        d = self._handle()
+        if _lib.shmd_in_transaction(d):
+            yield
+            return
+        if _check(_lib.shmd_begin(d, -1)) == _TIMED_OUT:
+            _check(-26)
+        try:
+            yield
+        except BaseException:
+            _lib.shmd_abort(d)
+            raise
+        _check(_lib.shmd_commit(d))
+
+    def transaction(self):
+        """with d.transaction(): others see what is written inside at its end, all of it, or none if it raises."""
+        return self._transaction()
+
+    @classmethod
+    def fromkeys(cls, keys, value=None, **kwargs):
+        return cls(dict.fromkeys(keys, value), **kwargs)
+
+    def _stat(self):
+        s = _Stats()
+        _check(_lib.shmd_stat(self._handle(), byref(s)))
+        return s
+
+    def status(self):
+        s = self._stat()
+        out = {f: getattr(s, f) for f, *_ in _Stats._fields_ if f not in ("id", "room")}
+        out = {f: v.decode() if isinstance(v, bytes) else v for f, v in out.items()}
+        return {**out, "id": bytes(s.id).hex(), "lock": self.lock.status()}
+
+    def print_status(self):
+        pprint.pprint(self.status(), sort_dicts=False)
+
+    # Every read is current and the history is kept by itself: two of these have nothing to do.
+    def apply_update(self):
+        self._handle()
+
+    def load(self, force=False):
+        self._handle()
+
+    def dump(self):
+        """Gives memory back that is free now, in bounded steps; it happens by itself as well."""
+        _check(_lib.shmd_compact(self._handle()))
+
+    def unlink(self):
+        _check(_lib.shmd_unlink_this(self._handle()))
+
+    @staticmethod
+    def unlink_by_name(name, ignore_errors=False):
+        result = _lib.shmd_unlink(name.encode())
+        if result < 0 and not ignore_errors:
+            _check(result)
+        return result >= 0
+
+    def close(self, unlink=False):
+        """Ends it and returns its data."""
+        if not self._d:
+            return {}
+        data = self.data
+        if unlink:
+            self.unlink()
+        self._end()
+        return data
+
+    def _end(self):
+        d, self._d = self._d, c_void_p()
+        _check(_lib.shmd_close(d))
+
+    def __del__(self):
+        if getattr(self, "_d", None):
+            self._end()
+
+    def __reduce__(self):
+        return _reopen, (self.name, self._asked)
+
+
+def _reopen(name, asked):
+    return Dict(name=name, create=False, **asked)
+
+
+class Lock:
+    """The writers' lock: with d.lock: ..., with d.lock(timeout=1.5): ..., d.lock.acquire(). Re-entrant per thread; safe
+    across fork, spawn and unrelated processes. A dead owner's lock is taken over by itself: `recovered` says so, steal,
+    steal_after_timeout and sleep_time are the ancestor's and change nothing. Readers go on reading."""
+
+    def __init__(self, d):
+        self._dict = d
+
+    @property
+    def recovered(self):
+        return self._dict._recovered
+
+    def acquire(self, block=True, timeout=None, steal=False, sleep_time=None, steal_after_timeout=False):
+        ns = 0 if not block else 2**63 - 1 if timeout is None else int(timeout * 1e9)
+        result = _check(_lib.shmd_lock(self._dict._handle(), ns))
+        if result == _TIMED_OUT:
+            info = _lib.shmd_last_error().contents
+            kind = CannotAcquireLockTimeout if block else CannotAcquireLock
+            raise kind(info.message.decode(errors="replace"), -26, info)
+        self._dict._recovered = result == _RECOVERED
+        return True
+
+    def release(self):
+        _check(_lib.shmd_unlock(self._dict._handle()))
+
+    @contextlib.contextmanager
+    def __call__(self, **how):
+        self.acquire(**how)
+        try:
+            yield self
+        finally:
+            self.release()
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *_):
+        self.release()
+
+    def steal_from_dead(self, from_pid=0):
+        """Takes the lock if its owner died (and is that one). Whether it did; the lock is held then."""
+        before = self.status()
+        if not before["held"] or before["alive"] or from_pid not in (0, before["pid"]):
+            return False
+        self.acquire(block=False)
+        return True
+
+    def status(self):
+        info = _LockInfo()
+        _check(_lib.shmd_lock_status(self._dict._handle(), byref(info)))
+        return {"held": bool(info.held), "alive": bool(info.alive), "pid": info.pid, "thread": info.thread,
+                "held_for": info.held_ns / 1e9, "waiters": info.waiters,
+                "program": info.program.decode(errors="replace")}

@@ -1,0 +1,303 @@
+"""examples/python/shmdict.py: as a dict, as its ancestor's class, across processes, and with C++ on one dict.
+
+The environment has SHMDICT_LIBRARY, PYTHONPATH with the module, and PYTHON_PEER, the C++ side (python_peer.cpp).
+"""
+
+import glob
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+import shmdict
+from shmdict import Dict
+
+PEER = os.environ["PYTHON_PEER"]
+
+
+def peer(d, *arguments):
+    done = subprocess.run([PEER, d.name, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def in_child(function):
+    """Runs it in a forked child that ends without cleaning up; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def count_under_lock(d, n):
+    for _ in range(n):
+        with d.lock:
+            d["n"] += 1
+
+
+class Base(unittest.TestCase):
+    def make(self, *args, **kwargs):
+        kwargs.setdefault("name", f"test.python.{os.getpid()}.{random.randrange(10**9)}")
+        d = Dict(*args, **kwargs)
+        self.addCleanup(Dict.unlink_by_name, d.name, ignore_errors=True)
+        return d
+
+    def join(self, pid):
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
+
+class AsADict(Base):
+    def test_it_does_what_a_dict_does(self):
+        for recurse in (False, True):
+            with self.subTest(recurse=recurse):
+                model = {"a": 1, "b": [1, "x", None, 2.5], "c": {"d": True}}
+                d = self.make(model, recurse=recurse, e="ä")
+                model["e"] = "ä"
+                self.assertEqual(d, model)
+                self.assertEqual(d.data, model)
+                self.assertEqual(len(d), 4)
+                self.assertEqual(sorted(d), sorted(model))
+                self.assertEqual(sorted(d.keys()), sorted(model.keys()))
+                self.assertEqual({k: shmdict._plain(v) for k, v in d.items()}, model)
+                self.assertIn(True, [shmdict._plain(v) == {"d": True} for v in d.values()])
+                self.assertIn("a", d)
+                self.assertNotIn("z", d)
+                self.assertEqual((d["a"], d.get("z"), d.get("z", 3)), (1, None, 3))
+                with self.assertRaises(KeyError):
+                    d["z"]
+                with self.assertRaises(KeyError):
+                    del d["z"]
+                self.assertEqual(d.setdefault("a", 9), 1)
+                self.assertEqual(d.setdefault("f", 9), 9)
+                self.assertEqual(d.pop("f"), 9)
+                self.assertEqual(d.pop("f", 8), 8)
+                with self.assertRaises(KeyError):
+                    d.pop("f")
+                self.assertEqual(d.pop("c"), model.pop("c"))
+                d.update({"a": 2}, g=3)
+                model.update({"a": 2}, g=3)
+                self.assertEqual(eval(repr(d)), model)
+                self.assertEqual(d | {"a": 5, "h": 1}, model | {"a": 5, "h": 1})
+                d |= {"i": 0}
+                self.assertEqual(d.copy(), model | {"i": 0})
+                del d["i"]
+                taken = {}
+                while d:
+                    key, value = d.popitem()
+                    taken[key] = value
+                self.assertEqual(taken, model)
+                with self.assertRaises(KeyError):
+                    d.popitem()
+                d["x"] = 1
+                d.clear()
+                self.assertEqual(d, {})
+        made = Dict.fromkeys(["a", "b"], 7)
+        self.assertEqual(made, {"a": 7, "b": 7})
+
+    def test_keys_may_be_int_and_str_if_asked_for(self):
+        d = self.make({1: 1, "a": 2, "1": 3}, keys="mixed")
+        self.assertEqual(d.data, {1: 1, "a": 2, "1": 3})
+        self.assertEqual(peer(d, "mixed")["a"], 2)
+        self.assertEqual(Dict(name=d.name)[1], 1)  # who attaches need not say it
+        with self.assertRaises(TypeError):
+            self.make({1: 1})
+
+    def test_nested_dicts_are_live(self):
+        d = self.make({"a": {"b": {"n": 1}}}, recurse=True)
+        inner = d["a"]["b"]
+        inner["n"] += 1
+        self.assertEqual(d.data, {"a": {"b": {"n": 2}}})
+        d["a"]["b"] = {"other": 1}
+        with self.assertRaises(shmdict.Removed):
+            inner["n"]
+        inner = d["a"]
+        inner.clear()
+        inner["c"] = d["a"]  # a copy
+        self.assertEqual(d, {"a": {"c": {}}})
+
+    def test_values_of_any_size_and_kind_come_back(self):
+        d = self.make(buffer_size=65536)
+        values = [None, True, False, 0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1, -1, -25, -2**63,
+                  0.5, 1e300, "", "ü" * 100, b"\0\xff", "x" * 1_000_000, [], [[[]]], {}, {"a": {"b": [1]}}]
+        for value in values:
+            d["v"] = value
+            self.assertEqual(d["v"], value)
+            self.assertIs(type(d["v"]), type(value))
+        for refused in (2**64, -2**63 - 1, {1: 2}, object(), {1, 2}):
+            with self.assertRaises((OverflowError, TypeError)):
+                d["v"] = refused
+        self.assertEqual(d["v"], values[-1])
+
+    def test_hostile_cbor_is_a_value_error(self):
+        for data in (b"", b"\xff", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", b"\x62x", b"\x01\x01", b"\x81" * 100000,
+                     b"\xc1\x01", b"\xa1\x80\x01", b"\x7f\x01\xff"):
+            with self.assertRaises(ValueError):
+                shmdict._Cbor.loads(data)
+        self.assertEqual(shmdict._Cbor.loads(b"\xf9\x3c\x00"), 1.0)
+        self.assertEqual(shmdict._Cbor.loads(b"\x9f\x01\x7f\x61a\x61b\xff\xff"), [1, "ab"])
+        chance = random.Random(1)
+        for _ in range(5000):
+            try:
+                shmdict._Cbor.loads(chance.randbytes(chance.randrange(16)))
+            except ValueError:
+                pass
+
+    def test_serializers_are_chosen_by_who_creates(self):
+        d = self.make({"a": {1, 2}}, serializer=pickle)
+        self.assertEqual(Dict(name=d.name, serializer=pickle)["a"], {1, 2})
+        with self.assertRaisesRegex(shmdict.ParameterMismatch, "serializer.*'pickle/1', not 'cbor'"):
+            Dict(name=d.name)
+        t = self.make({"a": {"b": [1]}}, serializer=json)
+        self.assertEqual(peer(t, "text"), {"a": {"b": [1]}})
+        r = self.make({"a": {"b": {1}}}, serializer=pickle, recurse=True)
+        r["a"]["b"] = {2}
+        self.assertEqual(r, {"a": {"b": {2}}})
+
+
+class AsTheAncestor(Base):
+    def test_create_says_what_may_exist(self):
+        d = self.make({"a": 1})
+        self.assertEqual(Dict({"a": 2}, name=d.name), {"a": 1})  # initial data is the creator's
+        with self.assertRaises(Dict.Exceptions.AlreadyExists):
+            Dict(name=d.name, create=True)
+        with self.assertRaises(Dict.Exceptions.CannotAttachSharedMemory):
+            Dict(name=d.name + ".none", create=False)
+        with self.assertRaisesRegex(Dict.Exceptions.ParameterMismatch, "keys.*'str', not 'var<i64,str>'"):
+            Dict(name=d.name, keys="mixed")
+        with self.assertRaisesRegex(Dict.Exceptions.ParameterMismatch, "recurse.*'cbor', not 'json'"):
+            Dict(name=d.name, recurse=True)
+        one, other = Dict(), Dict()
+        self.assertNotEqual(one.name, other.name)
+
+    def test_initial_data_is_there_whole_or_not_at_all(self):
+        name = f"test.python.{os.getpid()}.initial"
+        with self.assertRaises(TypeError):
+            Dict({"a": 1, "b": object()}, name=name)
+        with self.assertRaises(Dict.Exceptions.CannotAttachSharedMemory):
+            Dict(name=name, create=False)
+
+    def test_close_and_unlink(self):
+        d = self.make({"a": 1})
+        second = Dict(name=d.name)
+        d.unlink()
+        self.assertEqual(second["a"], 1)
+        self.assertTrue(second.status()["unlinked"])
+        self.assertEqual(d.close(), {"a": 1})
+        with self.assertRaises(Dict.Exceptions.AlreadyClosed):
+            d["a"]
+        self.assertFalse(Dict.unlink_by_name(d.name, ignore_errors=True))
+        with self.assertRaises(Dict.Exceptions.CannotAttachSharedMemory):
+            Dict.unlink_by_name(d.name)
+        kept = self.make({"a": 1}, auto_unlink=False)
+        kept.close()
+        self.assertEqual(Dict(name=kept.name, create=False), {"a": 1})
+
+    def test_the_lock_is_a_context_with_a_timeout_that_names_the_owner(self):
+        d = self.make({"n": 0})
+        with d.lock, d.lock(timeout=1):  # re-entrant
+            self.assertTrue(d.lock.status()["held"])
+            seen = []
+
+            def other():
+                for how, kind in (({"timeout": 0.05}, shmdict.CannotAcquireLockTimeout),
+                                  ({"block": False}, shmdict.CannotAcquireLock)):
+                    try:
+                        d.lock.acquire(**how)
+                    except kind as e:
+                        seen.append(e.blocking_pid)
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            self.assertEqual(seen, [os.getpid()] * 2)
+        self.assertFalse(d.lock.status()["held"])
+
+    def test_a_lock_of_the_dead_is_taken_over_and_said(self):
+        d = self.make({"n": 0})
+        pid = in_child(lambda: (d.lock.acquire(), d.__setitem__("n", 1), os.kill(os.getpid(), signal.SIGKILL)))
+        os.waitpid(pid, 0)
+        self.assertFalse(d.lock.steal_from_dead(pid + 1))
+        self.assertTrue(d.lock.steal_from_dead(pid))
+        self.assertTrue(d.lock.recovered)
+        self.assertEqual(d["n"], 1)
+        d.lock.release()
+        with d.lock(timeout=1):
+            self.assertFalse(d.lock.recovered)
+
+    def test_a_transaction_is_all_or_nothing(self):
+        d = self.make({"a": 1})
+        with self.assertRaises(ZeroDivisionError), d.transaction():
+            d["a"] = 2
+            self.assertEqual(d["a"], 2)
+            1 / 0
+        self.assertEqual(d, {"a": 1})
+
+    def test_forked_and_spawned_processes_share_it(self):
+        d = self.make({"n": 0})
+        pids = [in_child(lambda: count_under_lock(d, 500)) for _ in range(2)]
+        spawn = multiprocessing.get_context("spawn")
+        spawned = [spawn.Process(target=count_under_lock, args=(d, 500)) for _ in range(2)]  # pickled
+        for p in spawned:
+            p.start()
+        for pid in pids:
+            self.join(pid)
+        for p in spawned:
+            p.join(60)
+            self.assertEqual(p.exitcode, 0)
+        self.assertEqual(d["n"], 2000)
+
+    def test_nothing_leaks(self):
+        d = self.make({"a": 1})
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(200):
+            Dict(name=d.name).close()
+            Dict({"b": 1})
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        d.close()
+        self.assertEqual(glob.glob("/dev/shm/shmdict." + d.name), [])
+
+
+class WithCpp(Base):
+    def test_cpp_reads_what_python_wrote(self):
+        tree = {"a": 1, "neg": -7, "big": 2**64 - 1, "f": 0.1, "t": "ü", "l": [1, [2], {"x": None}],
+                "d": {"e": {"f": True}, "g": {}}}
+        self.assertEqual(peer(self.make(tree, recurse=True), "nested"), tree)
+        self.assertEqual(peer(self.make(tree), "plain"), tree)
+        with self.assertRaisesRegex(AssertionError, "value type 'cbor', not 'json'"):
+            peer(self.make(tree), "nested")
+
+    def test_python_reads_what_cpp_wrote(self):
+        d = self.make({"a": {"b": 1}, "z": 0}, recurse=True)
+        more = {"a": {"c": [1.5, "x", None], "deep": {"er": {}}}, "k": -(2**40), "pi": 3.25, "u": "日本"}
+        peer(d, "merge", json.dumps(more))
+        self.assertEqual(d.data, {"a": {"b": 1, **more["a"]}, "z": 0, "k": -(2**40), "pi": 3.25, "u": "日本"})
+        self.assertEqual(d["a"]["deep"]["er"], {})
+
+    def test_both_write_one_dict_at_the_same_time(self):
+        d = self.make({"locked": {"n": 0}}, recurse=True)
+        with subprocess.Popen([PEER, d.name, "count", "20000"]) as other:
+            nested, own = d["locked"], 0
+            end = time.monotonic() + 60
+            while (other.poll() is None or own < 2000) and time.monotonic() < end:
+                with d.lock:
+                    nested["n"] += 1
+                own += 1
+        self.assertEqual(other.returncode, 0)
+        self.assertEqual(nested["n"], 20000 + own)
+        self.assertEqual(peer(d, "nested"), {"locked": {"n": 20000 + own}})
+
+
+if __name__ == "__main__":
+    unittest.main()
