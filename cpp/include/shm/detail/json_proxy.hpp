@@ -45,6 +45,7 @@ class json_view : detail::proxy_tag {
     return out ? out->template get<T>() : std::move(otherwise);
   }
   bool exists() && { return contains() != SHMD_NOT_FOUND; }
+  bool contains(std::string_view key) && { return std::move(*this)[key].exists(); }
   bool is_object() && { return contains() == SHMD_ERR_IS_A_DICT; }
   // Keys of an object; 0 if there is nothing. Throws not_a_dict at a leaf.
   std::size_t size() && {
