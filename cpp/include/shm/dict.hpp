@@ -98,6 +98,8 @@ class owner {
     check(result);
     return true;
   }
+  // Gives back now what can be freed: removed subtrees, sparse segments. In bounded steps; it happens with writes anyway.
+  void compact() { check(shmd_compact(d_)); }
   // For the C interface (statistics, compaction, check): lives as long as this.
   shmd_dict* native_handle() const noexcept { return d_; }
 
