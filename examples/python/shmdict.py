@@ -70,12 +70,12 @@ class _ErrorInfo(ctypes.Structure):
 _Init = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)
 
 
-class _Options(ctypes.Structure):  # shmd_options_init tells the library's own size; what follows is room to grow
+class _Options(ctypes.Structure):  # the library is told its size, and refuses another
     _fields_ = [("struct_size", c_uint32), ("layout_version", c_uint32), ("mode", c_int), ("unlink", c_int),
                 ("flags", c_uint32), ("permissions", c_uint32), ("max_size", c_uint64), ("segment_size", c_uint64),
                 ("buffer_size", c_uint64), ("max_pin_bytes", c_uint64), ("max_processes", c_uint32),
                 ("reserved", c_uint32), ("timeout", c_uint64), ("key_type", c_char_p), ("value_type", c_char_p),
-                ("init", _Init), ("init_context", c_void_p), ("room", c_uint8 * 256)]
+                ("init", _Init), ("init_context", c_void_p)]
 
 
 class _Node(ctypes.Structure):
@@ -104,11 +104,12 @@ class _Stats(ctypes.Structure):
                 ("replays", c_uint64), ("room", c_uint8 * 1024)]
 
 
-_lib = ctypes.CDLL(os.environ.get("SHMDICT_LIBRARY") or ctypes.util.find_library("shmdict") or "libshmdict.so.0")
+_lib = ctypes.CDLL(os.environ.get("SHMDICT_LIBRARY") or ctypes.util.find_library("shmdict") or "libshmdict.so.0.1")
 _lib.shmd_last_error.restype = POINTER(_ErrorInfo)
 _lib.shmd_error_message.restype = c_char_p
-_lib.shmd_options_init.argtypes = [POINTER(_Options)]
-_lib.shmd_options_init.restype = None
+_lib.shmd_options_init_for.argtypes = [POINTER(_Options), c_size_t, c_uint32]
+_lib.shmd_options_init_for.restype = None
+_lib.shmd_layout_version.restype = c_uint32
 _D, _K = c_void_p, [c_char_p, c_size_t]
 for _name, *_types in [
         ("open", c_char_p, POINTER(_Options), POINTER(c_void_p)), ("close", _D), ("unlink", c_char_p),
@@ -477,7 +478,7 @@ class Dict(_Mapping):
         self.name = name or "py." + secrets.token_hex(8)
         initial = dict(*args, **kwargs)
         options = _Options()
-        _lib.shmd_options_init(byref(options))
+        _lib.shmd_options_init_for(byref(options), ctypes.sizeof(options), _lib.shmd_layout_version())
         options.max_size = max(full_dump_size, 4 << 20) if full_dump_size else 0
         options.buffer_size = buffer_size
         options.unlink = {None: 0, True: 1, False: 3}[auto_unlink]
