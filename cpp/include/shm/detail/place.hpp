@@ -193,7 +193,7 @@ int get_at(const Place& place, const Key& key, std::optional<local_t<V>>& out) {
   try {
     return read_at(place, [&](shmd_node node) {
       if constexpr (!is_scalar<V>) {
-        const int result = raw_get_whole(place.d, node, key.data(), key.size(), out);
+        const int result = raw_get_whole<V>(place.d, node, key.data(), key.size(), out);
         if (SHMD_LIKELY(result != SHMD_READ_NOT_PLAIN)) return result;
         out.reset();
       }

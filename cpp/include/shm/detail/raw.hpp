@@ -35,7 +35,7 @@ SHMD_INLINE int raw_get_word(shmd_dict* d, shmd_node node, const void* key, void
 
 // A value of any length in one look-up. Results of raw_get, or SHMD_READ_NOT_PLAIN: ask it.
 template <class V>
-int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, std::optional<V>& out) {
+int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, std::optional<local_t<V>>& out) {
   if (SHMD_UNLIKELY(d == nullptr || key_size > SHMD_MAX_KEY)) return SHMD_READ_NOT_PLAIN;
   const shmd_reader* reader = shmd_reader_of(d);
   if (SHMD_UNLIKELY(shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
