@@ -1,0 +1,40 @@
+// What does not fit the harness: how long the machine itself stalls, how long attaching takes, how long a sleeper takes to
+// wake. Prints one JSON line.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "probes.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Measures what the benchmark's harness cannot; prints one JSON line."};
+  app.require_subcommand(1);
+  auto* stall = app.add_subcommand("stall", "spin on a clock until SIGTERM: what stalls it is the machine");
+  auto* attach = app.add_subcommand("attach", "time to attach to a small dict and to a large one, in new processes");
+  auto* wake = app.add_subcommand("wake", "time from a write to the wake-up of a sleeper in another process");
+  auto* once = app.add_subcommand("attach-once", "time one attach to a dict by name");
+  std::size_t keys = 10000000;
+  attach->add_option("--keys", keys, "of the large dict");
+  std::size_t rounds = 1000;
+  wake->add_option("--rounds", rounds, "wake-ups");
+  std::string name;
+  once->add_option("name", name)->required();
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    nlohmann::json line;
+    if (*once) {
+      std::printf("%.0f\n", bench::attach_once(name));
+      return 0;
+    }
+    if (*stall) line = bench::stall();
+    if (*attach) line = bench::attach(argv[0], keys);
+    if (*wake) line = bench::wake(rounds);
+    line["kind"] = "probe";
+    std::printf("%s\n", line.dump().c_str());
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "bench: %s\n", e.what());
+    return 1;
+  }
+}
