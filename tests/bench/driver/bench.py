@@ -25,6 +25,7 @@ class Bench:
         self.out = pathlib.Path(args.output)
         self.programs = pathlib.Path(args.programs)
         self.python = args.python
+        self.cpu_time = args.cpu_time
         self.servers = servers
         self.figures = figures.Figures()
         self.notes = []
@@ -57,6 +58,8 @@ class Bench:
 
     def harness(self, run):
         command = [str(self.programs / "harness"), *run.arguments()]
+        if self.cpu_time and run.processes * run.threads == 1 and not set(run.systems) & set(plan.SERVERS + plan.PIPELINED):
+            command.append("--cpu-time")
         for name, socket in self.servers.sockets.items():
             command += ["--" + name, socket]
         return command
@@ -124,6 +127,8 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measures shmdict beside its peers.")
     parser.add_argument("--quick", action="store_true", help="only what the table of targets needs")
     parser.add_argument("--peers", help="only these, separated by commas: " + ", ".join(plan.ALL))
+    parser.add_argument("--cpu-time", action="store_true",
+                        help="on a busy machine: processor time instead of the clock, where one worker does all the work")
     parser.add_argument("--output", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--programs", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--python", help=argparse.SUPPRESS)
@@ -135,6 +140,8 @@ def main():
         bench = Bench(args, servers)
         for text in servers.notes:
             bench.note(text)
+        if args.cpu_time:
+            bench.note("throughput of one worker is per second of processor time, but for servers")
         todo = plan.quick() if args.quick else plan.full()
         for run in todo.runs:
             bench.measure(run)

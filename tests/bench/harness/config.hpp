@@ -34,11 +34,12 @@ struct config {
   std::size_t processes = 1;
   std::size_t threads = 1; // per process
   std::size_t rounds = 5;
-  double seconds = 0.1; // of one measurement
-  bool latency = false; // a further pass that times single operations
-  bool pin = true;      // worker n to core n
-  std::string name;     // of everything that is created outside the process
-  std::string redis;    // Unix sockets of servers that whoever starts the harness has started
+  double seconds = 0.1;  // of one measurement
+  bool latency = false;  // a further pass that times single operations
+  bool cpu_time = false; // of the workers instead of the clock on the wall, for throughput
+  bool pin = true;       // worker n to core n
+  std::string name;      // of everything that is created outside the process
+  std::string redis;     // Unix sockets of servers that whoever starts the harness has started
   std::string memcached;
 
   std::size_t workers() const { return processes * threads; }

@@ -98,6 +98,8 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", c.rounds, "rounds, in each of which every peer gets its turn")->check(CLI::Range(0, 1000));
   app.add_option("--seconds", c.seconds, "duration of one measurement")->check(CLI::Range(0.001, 60.0));
   app.add_flag("--latency", c.latency, "then time single operations");
+  app.add_flag("--cpu-time", c.cpu_time,
+               "throughput per second of processor time, on a machine that is busy otherwise");
   app.add_flag("--no-pin", no_pin, "let the scheduler choose cores");
   app.add_option("--redis", c.redis, "Unix socket of a Redis server");
   app.add_option("--memcached", c.memcached, "Unix socket of a memcached server");

@@ -19,6 +19,8 @@
 // V is std::int64_t or std::string.
 #pragma once
 
+#include <time.h>
+
 #include <chrono>
 #include <cmath>
 #include <concepts>
@@ -38,6 +40,22 @@ using steady = std::chrono::steady_clock;
 inline double seconds_between(steady::time_point from, steady::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
+
+// Seconds of a measurement: by the clock on the wall, or of processor time that the thread got.
+class stopwatch {
+ public:
+  explicit stopwatch(bool cpu_time) : cpu_time_(cpu_time), start_(now()) {}
+  double seconds() const { return now() - start_; }
+
+ private:
+  double now() const {
+    timespec t;
+    clock_gettime(cpu_time_ ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+  }
+  bool cpu_time_;
+  double start_;
+};
 
 // Each value differs from the one before.
 template <class V>
@@ -180,7 +198,7 @@ class measured final : public system {
   }
 
   template <class Op>
-  static outcome loop(const std::vector<K>& keys, double seconds, histogram* latencies, Op op) {
+  outcome loop(const std::vector<K>& keys, double seconds, histogram* latencies, Op op) {
     std::size_t at = 0;
     const auto next = [&]() -> const K& {
       const K& key = keys[at];
@@ -208,14 +226,14 @@ class measured final : public system {
 
   // The clock is read once per chunk; a chunk lasts far less than the measurement.
   template <class Op>
-  static outcome run_for(double seconds, Op op) {
+  outcome run_for(double seconds, Op op) {
     outcome o;
     std::size_t chunk = 16;
-    const auto start = steady::now();
+    const stopwatch watch(config_.cpu_time);
     do {
       for (std::size_t i = 0; i < chunk; ++i) op();
       o.operations += chunk;
-      o.seconds = seconds_between(start, steady::now());
+      o.seconds = watch.seconds();
       if (chunk < 512 && o.seconds < seconds / 50) chunk *= 2;
     } while (o.seconds < seconds);
     return o;
@@ -235,10 +253,9 @@ class measured final : public system {
 
   // Each of the fresh keys once. What insert put in, erase takes out.
   template <class Op>
-  static outcome once(state& s, const std::vector<K>& keys, std::size_t count, double seconds, histogram* latencies,
-                      Op op) {
+  outcome once(state& s, const std::vector<K>& keys, std::size_t count, double seconds, histogram* latencies, Op op) {
     outcome o;
-    const auto start = steady::now();
+    const stopwatch watch(config_.cpu_time);
     while (o.operations < count && o.seconds < seconds) {
       const std::size_t end = std::min<std::size_t>(count, o.operations + 32);
       for (; o.operations < end; ++o.operations) {
@@ -250,7 +267,7 @@ class measured final : public system {
         op(keys[o.operations]);
         latencies->add(seconds_between(before, steady::now()) * 1e9);
       }
-      o.seconds = seconds_between(start, steady::now());
+      o.seconds = watch.seconds();
     }
     s.inserted = o.operations;
     return o;
@@ -258,26 +275,26 @@ class measured final : public system {
 
   outcome iterate(state& s, double seconds) {
     outcome o;
-    const auto start = steady::now();
+    const stopwatch watch(config_.cpu_time);
     do {
       const auto visited = peer_.iterate(s.sum);
       if (visited < config_.keys) lost();
       o.operations += visited;
-      o.seconds = seconds_between(start, steady::now());
+      o.seconds = watch.seconds();
     } while (o.seconds < seconds);
     return o;
   }
 
   outcome batches(state& s, const std::vector<K>& keys, double seconds) requires batched {
     outcome o;
-    const auto start = steady::now();
+    const stopwatch watch(config_.cpu_time);
     std::size_t at = 0;
     do {
       const std::size_t count = std::min<std::size_t>(P::batch, keys.size() - at);
       peer_.get_batch(keys.data() + at, count, s.sum);
       at = at + count == keys.size() ? 0 : at + count;
       o.operations += count;
-      o.seconds = seconds_between(start, steady::now());
+      o.seconds = watch.seconds();
     } while (o.seconds < seconds);
     return o;
   }

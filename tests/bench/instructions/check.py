@@ -1,0 +1,67 @@
+"""Compares the instructions of a get and a put with stored figures; --update stores what it counted.
+
+Figures are kept per architecture and compiler. On another one the check is skipped (exit code 77).
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+STORED = pathlib.Path(__file__).parent / "stored.json"
+TOLERANCE = 0.05
+
+
+def count(program):
+    """{"int64 get": instructions per operation, ...}"""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", "--quiet", program]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode != 0:
+            sys.exit(f"{' '.join(command)} failed with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        totals = {}
+        for file in pathlib.Path(folder).iterdir():
+            text = file.read_text()
+            label = re.search(r"^desc: Trigger: Client Request: (.*)$", text, re.M)
+            total = re.search(r"^totals: (\d+)$", text, re.M) or re.search(r"^summary: (\d+)$", text, re.M)
+            if label and total:
+                totals[label[1]] = int(total[1])
+    operations = int(ran.stdout)
+    return {
+        name: round((totals[f"{name} longer"] - totals[f"{name} shorter"]) / operations, 1)
+        for name in ("int64 get", "int64 put", "string24 get", "string24 put")
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", help="the program count, built by this project")
+    parser.add_argument("key", help="architecture and compiler, such as x86_64-GNU-12")
+    parser.add_argument("--update", action="store_true", help="store what is counted now")
+    args = parser.parse_args()
+
+    stored = json.loads(STORED.read_text())
+    if args.key not in stored and not args.update:
+        print(f"skipped: no stored instruction counts for {args.key}; there are some for {', '.join(stored)}")
+        return 77
+    counted = count(args.program)
+    if args.update:
+        stored[args.key] = counted
+        STORED.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+    wrong = False
+    for name, now in counted.items():
+        before = stored[args.key][name]
+        off = now / before - 1
+        wrong |= abs(off) > TOLERANCE
+        print(f"{name:13} {now:8.1f} instructions, stored {before:8.1f}, {off:+.1%}{' TOO FAR' if abs(off) > TOLERANCE else ''}")
+    if wrong:
+        print("More than 5 % off. Slower: find out why. Meant, or faster: cmake --build build/dev --target "
+              "bench_instructions_update, and commit tests/bench/instructions/stored.json.")
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

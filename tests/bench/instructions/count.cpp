@@ -1,0 +1,67 @@
+// What a get and a put of the facade cost in instructions, counted by Callgrind: each operation runs twice, for two
+// lengths, and Callgrind writes its counts after each. The difference of both is free of everything but the operations.
+// The dict is small enough for Valgrind, and its keys are used in the same order each time.
+#include <unistd.h>
+#include <valgrind/callgrind.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <shm/dict.hpp>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t keys = 2000, shorter = 2000, longer = 6000;
+
+template <class K>
+K make_key(std::size_t i) {
+  if constexpr (std::is_integral_v<K>) {
+    return static_cast<K>(i * 2654435761U);
+  } else {
+    char text[32];
+    std::snprintf(text, sizeof text, "user:%019zu", i * 2654435761U);
+    return text;
+  }
+}
+
+void dump(const char* label) {
+  CALLGRIND_DUMP_STATS_AT(label); // and sets the counts to 0
+}
+
+template <class K, class Operation>
+__attribute__((noinline)) void run(const std::vector<K>& all, std::size_t count, Operation operation) {
+  for (std::size_t i = 0; i < count; ++i) operation(all[i % keys], static_cast<std::int64_t>(i));
+}
+
+template <class K>
+bool measure(const std::string& type) {
+  const auto options = shm::options{}.max_size(std::uint64_t{64} << 20U).unlink(shm::this_closes);
+  shm::dict<K, std::int64_t> d{shm::create_only, "bench.count." + type + "." + std::to_string(getpid()), options};
+  std::vector<K> all;
+  for (std::size_t i = 0; i < keys; ++i) all.push_back(make_key<K>(i));
+  for (const auto& key : all) d[key] = -1;
+
+  std::int64_t sum = 0;
+  const auto get = [&](const K& key, std::int64_t) { sum += *d.get(key); };
+  const auto put = [&](const K& key, std::int64_t value) { d[key] = value; };
+  run(all, keys, get); // whatever happens the first time only
+  run(all, keys, put);
+  dump("warm-up");
+  run(all, shorter, get);
+  dump((type + " get shorter").c_str());
+  run(all, longer, get);
+  dump((type + " get longer").c_str());
+  run(all, shorter, put);
+  dump((type + " put shorter").c_str());
+  run(all, longer, put);
+  dump((type + " put longer").c_str());
+  return sum != 0;
+}
+
+} // namespace
+
+int main() {
+  std::printf("%zu\n", longer - shorter);
+  return measure<std::int64_t>("int64") && measure<std::string>("string24") ? 0 : 1;
+}
