@@ -2,7 +2,6 @@
 // wake. Prints one JSON line.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "probes.hpp"
 
@@ -22,16 +21,18 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   try {
-    nlohmann::json line;
+    bench::measured figures;
+    const char* probe = "";
     if (*once) {
       std::printf("%.0f\n", bench::attach_once(name));
       return 0;
     }
-    if (*stall) line = bench::stall();
-    if (*attach) line = bench::attach(argv[0], keys);
-    if (*wake) line = bench::wake(rounds);
-    line["kind"] = "probe";
-    std::printf("%s\n", line.dump().c_str());
+    if (*stall) probe = "stall", figures = bench::stall();
+    if (*attach) probe = "attach", figures = bench::attach(argv[0], keys);
+    if (*wake) probe = "wake", figures = bench::wake(rounds);
+    std::printf(R"({"kind":"probe","probe":"%s")", probe);
+    for (const auto& [figure, value] : figures) std::printf(",\"%s\":%.1f", figure.c_str(), value);
+    std::printf("}\n");
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench: %s\n", e.what());

@@ -1,19 +1,21 @@
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <map>
 #include <string>
 
 namespace bench {
 
+using measured = std::map<std::string, double>; // printed as JSON
+
 // Reads the clock without pause until SIGTERM; the gaps between readings: {p9999_ns, max_ns, seconds}.
-nlohmann::json stall();
+measured stall();
 
 // Median nanoseconds of opening a dict of 10 keys and one of `keys`, each time in a new process: {small_ns, large_ns}.
 // `program` is this program, which those processes run as `program attach-once NAME`.
-nlohmann::json attach(const std::string& program, std::size_t keys);
+measured attach(const std::string& program, std::size_t keys);
 double attach_once(const std::string& name);
 
 // Median nanoseconds from just before a write to the first instruction of a sleeper in another process that it wakes.
-nlohmann::json wake(std::size_t rounds);
+measured wake(std::size_t rounds);
 
 } // namespace bench

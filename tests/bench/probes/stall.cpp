@@ -11,7 +11,7 @@ namespace {
 volatile sig_atomic_t stop = 0;
 }
 
-nlohmann::json stall() {
+measured stall() {
   struct sigaction action {};
   action.sa_handler = [](int) { stop = 1; };
   sigaction(SIGTERM, &action, nullptr);
@@ -24,8 +24,7 @@ nlohmann::json stall() {
     gaps.add(std::chrono::duration<double, std::nano>(now - last).count());
     last = now;
   }
-  return {{"probe", "stall"},
-          {"p9999_ns", gaps.quantile(0.9999)},
+  return {{"p9999_ns", gaps.quantile(0.9999)},
           {"max_ns", gaps.max()},
           {"seconds", std::chrono::duration<double>(last - start).count()}};
 }

@@ -68,9 +68,9 @@ double futex_wake(std::size_t rounds) {
 
 } // namespace
 
-nlohmann::json wake(std::size_t rounds) {
+measured wake(std::size_t rounds) {
   rounds = std::clamp<std::size_t>(rounds, 1, 100000);
-  return {{"probe", "wake"}, {"futex_ns", futex_wake(rounds)}};
+  return {{"futex_ns", futex_wake(rounds)}};
 }
 
 } // namespace bench
