@@ -22,20 +22,13 @@ typedef struct found_entry {
   shmd_record_view v;
 } found_entry;
 
-typedef struct batch_entry {
-  size_t key_at, key_size, value_at, value_size;
-  uint64_t position;
-  shmd_node node;
-  int is_dict;
-} batch_entry;
-
 struct shmd_iter {
   shmd_snapshot* s;
   shmd_node node;
   uint64_t cursor; /* hash32 values below it are done; 2^32 = all */
   unsigned char* bytes;
   size_t bytes_size;
-  batch_entry* batch;
+  shmd_entry* batch; /* what was copied: keys and values lie in `bytes` */
   uint32_t batch_capacity, count, at;
   uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
   found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used for arrays that do not fit into a batch */
@@ -151,22 +144,28 @@ static void copy_part(unsigned char* to, const unsigned char* from, size_t size)
 
 /* Appends an entry to the batch. REQUIRES: room in both. Returns the bytes used by then. */
 SHMD_INLINE size_t append(shmd_iter* it, const shmd_record_view* v, size_t used) {
-  batch_entry* e = &it->batch[it->count++];
-  e->key_at = used;
+  shmd_entry* e = &it->batch[it->count++];
+  unsigned char* key = it->bytes + used;
+  unsigned char* value = key + SHMD_PAD8(v->key_size);
+  e->key = key;
+  e->value = value;
   e->key_size = v->key_size;
-  e->value_at = used + SHMD_PAD8(v->key_size);
-  e->value_size = v->kind == SHMD_REC_PUT ? v->value_size : 0;
-  e->position = v->position;
-  e->is_dict = v->kind == SHMD_REC_NODE;
+  e->value_size = v->value_size;
+  e->is_dict = 0;
   e->node.id = 0;
   e->node.generation = 0;
-  copy_part(it->bytes + e->key_at, v->key, v->key_size);
-  if (SHMD_UNLIKELY(e->is_dict) && v->value_size == 8) {
-    const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
-    e->node.id = SHMD_LOW(word);
-    e->node.generation = SHMD_HIGH(word);
+  e->position = v->position;
+  copy_part(key, v->key, v->key_size);
+  if (SHMD_LIKELY(v->kind == SHMD_REC_PUT)) {
+    copy_part(value, v->value, v->value_size);
   } else {
-    copy_part(it->bytes + e->value_at, v->value, e->value_size);
+    e->is_dict = 1;
+    e->value_size = 0;
+    if (v->value_size == 8) {
+      const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+      e->node.id = SHMD_LOW(word);
+      e->node.generation = SHMD_HIGH(word);
+    }
   }
   return used + entry_bytes(v);
 }
@@ -197,7 +196,7 @@ static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
 /* In order of their hash, and whole groups of equal hashes, until `budget` bytes are used: at least one group. */
 static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
   size_t used = 0;
-  uint32_t i, count = 0;
+  uint32_t i, taken, count = 0;
   it->count = 0;
   for (i = 0; i < refs; ++i) {
     found_entry* f = &it->found[count];
@@ -207,19 +206,20 @@ static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) 
     count += visible != 0;
   }
   qsort(it->found, count, sizeof *it->found, by_hash);
-  for (i = 0; i < count; ++i) {
-    const shmd_record_view* v = &it->found[i].v;
-    const size_t need = entry_bytes(v);
-    if (i > 0 && used + need > budget && it->found[i].hash != it->found[i - 1].hash) break;
-    if (v->value_size > it->s->a->max_size || !grow((void**)&it->bytes, &it->bytes_size, used + need + 8, 1))
-      return no_memory(it, need);
-    used = append(it, v, used);
+  for (taken = 0; taken < count; ++taken) {
+    const size_t need = entry_bytes(&it->found[taken].v);
+    if (taken > 0 && used + need > budget && it->found[taken].hash != it->found[taken - 1].hash) break;
+    if (need > it->s->a->max_size) return no_memory(it, need);
+    used += need;
   }
-  it->cursor = i < count ? (uint64_t)it->found[i - 1].hash + 1 : end;
+  if (!grow((void**)&it->bytes, &it->bytes_size, used + 8, 1)) return no_memory(it, used);
+  for (i = 0, used = 0; i < taken; ++i) used = append(it, &it->found[i].v, used);
+  it->cursor = taken < count ? (uint64_t)it->found[taken - 1].hash + 1 : end;
   return 1;
 }
 
-static int fill(shmd_iter* it) {
+/* The next batch; apart, so that taking an entry out of one costs little. */
+static SHMD_NOINLINE int fill(shmd_iter* it) {
   const shmd_control* c = shmd_control_of(it->s->a);
   size_t budget = BATCH_BYTES;
   int tries;
@@ -258,7 +258,6 @@ static int fill(shmd_iter* it) {
 }
 
 int shmd_iter_next(shmd_iter* it, shmd_entry* entry) {
-  const batch_entry* e;
   if (it == NULL || entry == NULL)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_next: an iterator and a place for the entry are needed");
   while (it->at >= it->count) {
@@ -267,13 +266,6 @@ int shmd_iter_next(shmd_iter* it, shmd_entry* entry) {
     result = fill(it);
     if (result < 0) return result;
   }
-  e = &it->batch[it->at++];
-  entry->key = it->bytes + e->key_at;
-  entry->key_size = e->key_size;
-  entry->value = it->bytes + e->value_at;
-  entry->value_size = e->value_size;
-  entry->is_dict = e->is_dict;
-  entry->node = e->node;
-  entry->position = e->position;
+  *entry = it->batch[it->at++];
   return 0;
 }

@@ -35,6 +35,8 @@ void shmd_os_close(int fd);
 /* Maps the whole object once: no swap reservation, not locked even under mlockall(MCL_FUTURE), not in core dumps. */
 int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base);
 void shmd_os_unmap(unsigned char* base, uint64_t size);
+uint64_t shmd_os_huge_page(void);                             /* bytes; 0 = the system has none for shared memory */
+int shmd_os_make_huge(unsigned char* at, uint64_t size);      /* REQUIRES: both multiples of it, all of it has memory */
 int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size);
 

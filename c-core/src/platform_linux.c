@@ -220,6 +220,15 @@ int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base) {
   return 0;
 }
 
+uint64_t shmd_os_huge_page(void) { return HUGE_PAGE; }
+
+#if !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25 /* since Linux 6.1; older ones answer EINVAL */
+#endif
+int shmd_os_make_huge(unsigned char* at, uint64_t size) {
+  return madvise(at, (size_t)size, MADV_COLLAPSE) == 0 ? 0 : -errno;
+}
+
 void shmd_os_unmap(unsigned char* base, uint64_t size) { (void)munmap(base, (size_t)size); }
 
 /* Through the system call: the library's function is a cancellation point, and these run under the lock. */

@@ -442,6 +442,12 @@ SHMD_API int shmd_stat(shmd_dict* d, shmd_stats* stats);
  * readers touched after they were returned. Takes the lock in bounded steps. */
 SHMD_API int shmd_compact(shmd_dict* d);
 
+/* Asks the system to put the dict's memory, as much of it as is in use now, together in huge pages, for all who have it
+ * open: random reads of a large dict become faster by a third and more. Takes about a millisecond for 2 MiB and no lock; call it once after
+ * loading. *bytes (may be NULL): how much is in huge pages now, 0 for a dict too small for one.
+ * UNSUPPORTED: the system gives none (Linux before 6.1, or `deny` in its settings for shared memory). */
+SHMD_API int shmd_huge_pages(shmd_dict* d, uint64_t* bytes);
+
 /* Walks every byte under the lock (a read-only handle: without) and compares index, log, counts, live bytes, free
  * lists and node table. `report` (may be NULL) gets one sentence per finding. 0 clean, SHMD_ERR_CORRUPT. */
 typedef void (*shmd_report_fn)(void* context, const char* finding);

@@ -100,6 +100,13 @@ class owner {
   }
   // Gives back now what can be freed: removed subtrees, sparse segments. In bounded steps; it happens with writes anyway.
   void compact() { check(shmd_compact(d_)); }
+  // Puts the memory in use together in huge pages, where the system has them: large dicts are read faster then. Takes a
+  // millisecond for 2 MiB; call it once after loading. How many bytes are in huge pages; throws unsupported.
+  std::uint64_t huge_pages() {
+    std::uint64_t bytes = 0;
+    check(shmd_huge_pages(d_, &bytes));
+    return bytes;
+  }
   // For the C interface (statistics, compaction, check): lives as long as this.
   shmd_dict* native_handle() const noexcept { return d_; }
 

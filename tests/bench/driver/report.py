@@ -7,7 +7,7 @@ from figures import DATA
 from targets import duration, rate, size
 
 SETTINGS = """\
-- **shmdict**: default options, through the C++ facade.
+- **shmdict**: default options, through the C++ facade; `huge_pages()` once it is loaded, as its guide advises for large dicts.
 - **std::unordered_map**, with and without `std::shared_mutex`; **absl::flat_hash_map**: reserved for all keys; strings looked up by `string_view`.
 - **tbb::concurrent_hash_map**: buckets for all keys, an accessor per operation.
 - **boost.interprocess**: `boost::unordered_map` in a `managed_shared_memory`, reserved for all keys, behind one `interprocess_mutex` or `interprocess_sharable_mutex`.

@@ -54,16 +54,25 @@ inline text make_text(const char* prefix, std::uint64_t number) {
 
 constexpr std::size_t group_size = 1000;
 
+// Like ids and hashes that programs have for keys: no pattern in any bits. Consecutive numbers, or multiples of one, suit the
+// identity hash of std::unordered_map so well that no two of them collide. A bijection: MurmurHash3's finaliser.
+inline std::uint64_t scrambled(std::uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdU;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53U;
+  return x ^ (x >> 33);
+}
+
 // The key of a number: distinct numbers give distinct keys.
 template <class K>
 K make_key(std::uint64_t number) {
-  const std::uint64_t spread = number * 2654435761U;
   if constexpr (std::is_same_v<K, std::int64_t>)
-    return static_cast<std::int64_t>(spread);
+    return static_cast<std::int64_t>(scrambled(number + 1));
   else if constexpr (std::is_same_v<K, text>)
-    return make_text("user:", spread);
+    return make_text("user:", number * 2654435761U);
   else
-    return path{make_text("team:", number / group_size), static_cast<std::int64_t>(spread)};
+    return path{make_text("team:", number / group_size), static_cast<std::int64_t>(scrambled(number + 1))};
 }
 
 template <class K>
