@@ -203,7 +203,10 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
   } else {
     done = !(flags & SHMD_INSERT_ONLY) && shmd_overwrite(a, node, &k, value, value_size);
   }
-  if (SHMD_UNLIKELY(!done)) return shmd_dict_put_rest(a, node, &k, value, value_size, flags);
+  if (SHMD_UNLIKELY(!done)) {
+    const shmd_key general = k; /* a copy, or `k` itself could not stay in registers */
+    return shmd_dict_put_rest(a, node, &general, value, value_size, flags);
+  }
   if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
   shmd_call_leave(a);
   return 0;

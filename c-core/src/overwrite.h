@@ -42,7 +42,8 @@ SHMD_INLINE shmd_redo_entry* shmd_overwrite_stage(shmd_redo_entry* e, uint64_t w
 SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value,
                                 size_t size) {
   shmd_tx* t = shmd_tx_of(a);
-  unsigned char* const base = a->reader.base;
+  const shmd_reader reader = a->reader; /* constants, in registers: barriers would make the compiler read them again */
+  unsigned char* const base = reader.base;
   shmd_control* const c = (shmd_control*)(void*)(base + SHMD_CONTROL_OFFSET);
   shmd_segment* const segments = a->segments;
   const uint64_t count = a->segment_count, segment_size = a->segment_size;
@@ -53,9 +54,8 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   shmd_redo_entry* e = t->list;
   shmd_new_record r;
   shmd_found f;
-  if (SHMD_UNLIKELY(t->user || !shmd_overwrite_no_pins(c) || shmd_read_index(&a->reader, node, &ref) != 0))
-    return false;
-  if (SHMD_UNLIKELY(shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0)) return false;
+  if (SHMD_UNLIKELY(t->user || !shmd_overwrite_no_pins(c) || shmd_read_index(&reader, node, &ref) != 0)) return false;
+  if (SHMD_UNLIKELY(shmd_read_find(&reader, ref, key->hash, key->data, key->size, &f) != 0)) return false;
   if (SHMD_UNLIKELY((f.stamp & ~(uint32_t)SHMD_REC_FIRST) != SHMD_REC_PUT)) return false;
   if (SHMD_UNLIKELY(bytes > segment_size / 2 || head + bytes > shmd_load_acquire(&c->head_limit))) return false;
   old_bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(f.value_size);
