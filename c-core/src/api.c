@@ -10,6 +10,7 @@
 #include "call.h"
 #include "dict.h"
 #include "error.h"
+#include "named_lock.h"
 #include "overwrite.h"
 #include "platform.h"
 #include "reclaim.h"
@@ -70,6 +71,7 @@ void shmd_options_init_for(shmd_options* options, size_t struct_size, uint32_t l
   ours.struct_size = (uint32_t)struct_size;
   ours.layout_version = layout_version;
   ours.permissions = 0600;
+  ours.fd = -1;
   memset(options, 0, struct_size);
   memcpy(options, &ours, struct_size < sizeof ours ? struct_size : sizeof ours);
 }
@@ -92,6 +94,7 @@ static int check_caller(const char* name, const shmd_options* o) {
 }
 
 int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
+  static uint64_t serials;
   shmd_options defaults;
   shmd_dict* d;
   int result;
@@ -113,6 +116,7 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   }
   d->reader = &d->attachment->reader;
   d->unlink_on_close = options->unlink == SHMD_UNLINK_THIS_CLOSES;
+  d->serial = shmd_local_add(&serials, 1) + 1;
   *out = d;
   return result;
 }
@@ -123,7 +127,9 @@ int shmd_close(shmd_dict* d) {
   if (shmd_transaction_mine(d->attachment)) (void)shmd_transaction_end(d->attachment, false);
   while (shmd_lock_mine(d->attachment) && shmd_lock_release(d->attachment) == 0) {
   }
-  result = shmd_detach(d->attachment, d->unlink_on_close);
+  shmd_named_abandon(d);
+  (void)shmd_set_event_hook(d, NULL, NULL);
+  result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
   free(d);
   return result;
 }
@@ -138,7 +144,9 @@ int shmd_unlink_this(shmd_dict* d) {
   return shmd_unlink_object(d->attachment);
 }
 
-const char* shmd_name(const shmd_dict* d) { return d != NULL ? d->attachment->name : ""; }
+const char* shmd_name(const shmd_dict* d) { return d != NULL && !d->attachment->nameless ? d->attachment->name : ""; }
+
+int shmd_native_fd(const shmd_dict* d) { return d != NULL ? d->attachment->object_fd : -1; }
 
 /* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
 static int settle_read(shmd_attachment* a, int result) {
@@ -300,6 +308,25 @@ int shmd_node_check(shmd_dict* d, shmd_node node) {
 int shmd_lock(shmd_dict* d, int64_t timeout) {
   CHECK_HANDLE("shmd_lock");
   return shmd_lock_acquire(d->attachment, timeout);
+}
+
+void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size) {
+  const shmd_lock_options ours = {(uint32_t)struct_size, 1, SHMD_DEFAULT_TIMEOUT, SHMD_UNTIL_WOKEN, 1, 1};
+  memset(options, 0, struct_size);
+  memcpy(options, &ours, struct_size < sizeof ours ? struct_size : sizeof ours);
+}
+
+int shmd_lock_with(shmd_dict* d, const shmd_lock_options* options) {
+  CHECK_HANDLE("shmd_lock_with");
+  if (options == NULL) return shmd_lock_acquire(d->attachment, SHMD_DEFAULT_TIMEOUT);
+  if (options->struct_size != sizeof *options)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_with: initialise the options with shmd_lock_options_init");
+  return shmd_lock_acquire_as(d->attachment, options);
+}
+
+int shmd_lock_steal(shmd_dict* d, int64_t pid) {
+  CHECK_HANDLE("shmd_lock_steal");
+  return shmd_lock_steal_from(d->attachment, pid);
 }
 
 int shmd_unlock(shmd_dict* d) {

@@ -1,6 +1,7 @@
 #include "attach.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,11 +24,12 @@ enum {
 
 static int check_options(const char* name, const shmd_options* o) {
   if (o->mode < SHMD_OPEN_OR_CREATE || o->mode > SHMD_OPEN_ONLY || o->unlink < SHMD_UNLINK_LAST_CLOSES ||
-      o->unlink > SHMD_UNLINK_NEVER || (o->flags & ~(uint32_t)(SHMD_READ_ONLY | SHMD_ALLOW_OTHER_OWNER)) != 0 ||
+      o->unlink > SHMD_UNLINK_NEVER ||
+      (o->flags & ~(uint32_t)(SHMD_READ_ONLY | SHMD_ALLOW_OTHER_OWNER | SHMD_ANONYMOUS)) != 0 ||
       (o->permissions & ~(uint32_t)0777) != 0)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "dict '%s': options hold an unknown mode, unlink policy, flag or permission", name);
-  if ((o->flags & SHMD_READ_ONLY) != 0 && o->mode == SHMD_CREATE_ONLY)
+  if ((o->flags & SHMD_READ_ONLY) != 0 && (o->mode == SHMD_CREATE_ONLY || (o->flags & SHMD_ANONYMOUS) != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': a read-only handle cannot create it; open it for writing",
                      name);
   return 0;
@@ -48,6 +50,7 @@ static int check_types(const char* name, const shmd_superblock* super, const shm
 /* ---- attachments ---- */
 
 static shmd_attachment* new_attachment(const char* name, const shmd_options* o) {
+  static uint64_t serials;
   shmd_attachment* a = (shmd_attachment*)calloc(1, sizeof *a);
   if (a == NULL) {
     (void)shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to attach", name);
@@ -62,16 +65,18 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   a->object_fd = -1;
   a->generation = shmd_registry_generation();
   a->references = 1;
+  a->serial = ++serials;
   a->hidden = true;
   a->pid = shmd_os_pid();
   a->start_time = shmd_os_start_time();
   a->pid_space = shmd_os_pid_space();
   (void)pthread_mutex_init(&a->pin_mutex, NULL);
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
+  shmd_event_prepare(a);
   return a;
 }
 
-/* The opposite of everything below, as far as it got. */
+/* The opposite of everything below, as far as it got. `published`: the object's descriptor is only closed. */
 static void delete_attachment(shmd_attachment* a, bool published) {
   shmd_registry_remove(a);
   shmd_slot_leave(a);
@@ -86,6 +91,7 @@ static void delete_attachment(shmd_attachment* a, bool published) {
   free(a->rescuing);
   (void)pthread_mutex_destroy(&a->pin_mutex);
   (void)pthread_mutex_destroy(&a->rescue_mutex);
+  (void)pthread_mutex_destroy(&a->event_mutex);
   free(a);
 }
 
@@ -96,11 +102,12 @@ static int prepare_local(shmd_attachment* a) {
 }
 
 /*
- * Attaching to an object that has a name. Steps: (1) mapped (2) SHMD_BYTE_CREATE shared: nobody unlinks (3) present
+ * Attaching to an object by its name. Steps: (1) mapped (2) SHMD_BYTE_CREATE shared: nobody unlinks (3) present
  * (4) slot taken (5) the name still leads here, or all of it is undone and begun again (6) SHMD_BYTE_CREATE free.
- * Killed at any step: the kernel frees the bytes.
+ * Killed at any step: the kernel frees the bytes. By a descriptor it is the same without (5): whatever name it has, or
+ * had, the descriptor leads here.
  */
-static int attach_steps(shmd_attachment* a, const shmd_superblock* super) {
+static int attach_steps(shmd_attachment* a, const shmd_superblock* super, bool by_name) {
   int result = shmd_object_map(a, super);
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_presence_join(a);
@@ -109,7 +116,7 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super) {
   if (result < 0) return result;
   result = shmd_presence_say(a);
   if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
-  if (result >= 0 && !shmd_name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
+  if (result >= 0 && by_name && !shmd_name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
   shmd_name_unlock(a->liveness_fd);
   return result < 0 || result == AGAIN ? result : 0;
 }
@@ -122,17 +129,14 @@ static int check_owner(const char* name, const shmd_file_info* info, const shmd_
       (unsigned)info->owner, (unsigned)shmd_os_user());
 }
 
-/* 0 and *out, NO_SUCH_DICT without a message, AGAIN, or an error. */
-static int attach_existing(const char* name, const shmd_options* o, shmd_attachment** out) {
+/* Attaches to the object behind `fd`, which becomes the attachment's or is closed. `name`: to say of it, and to look for it
+ * under, if by_name. 0 and *out, AGAIN, or an error. */
+static int attach_open(int fd, const char* name, bool by_name, const shmd_options* o, shmd_attachment** out) {
   const bool read_only = (o->flags & SHMD_READ_ONLY) != 0;
-  const int fd = shmd_os_open(name, !read_only);
   shmd_superblock super;
   shmd_file_info info;
   shmd_attachment* a;
-  int result;
-  if (fd == -ENOENT) return SHMD_ERR_NO_SUCH_DICT;
-  if (fd < 0) return shmd_name_open_failed(name, fd);
-  result = shmd_os_info(fd, &info);
+  int result = shmd_os_info(fd, &info);
   result = result < 0 ? shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot look at the object", name)
                       : check_owner(name, &info, o);
   if (result >= 0) result = shmd_object_inspect(fd, name, &super);
@@ -141,21 +145,21 @@ static int attach_existing(const char* name, const shmd_options* o, shmd_attachm
   if (result < 0 || a != NULL) {
     shmd_os_close(fd);
     if (a == NULL) return result;
-    if (shmd_name_leads_to(name, a->device, a->inode)) {
-      ++a->references;
-      *out = a;
-      return 0;
-    }
-    return AGAIN;
+    if (by_name && !shmd_name_leads_to(name, a->device, a->inode)) return AGAIN;
+    ++a->references;
+    *out = a;
+    return 0;
   }
+  if (!by_name && super.name[0] != '\0') name = super.name;
   a = new_attachment(name, o);
   if (a == NULL) {
     shmd_os_close(fd);
     return SHMD_ERR_OUT_OF_MEMORY;
   }
+  a->nameless = !by_name && super.name[0] == '\0';
   a->object_fd = fd;
   shmd_registry_add(a);
-  result = attach_steps(a, &super);
+  result = attach_steps(a, &super, by_name);
   if (result != 0) {
     delete_attachment(a, true);
     return result;
@@ -163,6 +167,24 @@ static int attach_existing(const char* name, const shmd_options* o, shmd_attachm
   a->hidden = false;
   *out = a;
   return 0;
+}
+
+/* 0 and *out, NO_SUCH_DICT without a message, AGAIN, or an error. */
+static int attach_existing(const char* name, const shmd_options* o, shmd_attachment** out) {
+  const int fd = shmd_os_open(name, (o->flags & SHMD_READ_ONLY) == 0);
+  if (fd == -ENOENT) return SHMD_ERR_NO_SUCH_DICT;
+  if (fd < 0) return shmd_name_open_failed(name, fd);
+  return attach_open(fd, name, true, o, out);
+}
+
+/* A description of our own of what the caller's descriptor leads to, with the access that the options ask for. */
+static int adopt(const char* name, const shmd_options* o) {
+  int fd = shmd_os_reopen(o->fd, (o->flags & SHMD_READ_ONLY) == 0);
+  if (fd == -ENOENT) fd = shmd_os_duplicate(o->fd); /* no /proc, or no such descriptor */
+  if (fd >= 0) return fd;
+  if (fd == -EBADF)
+    return shmd_fail_errno(SHMD_ERR_INVALID_ARGUMENT, fd, "dict '%s': options.fd is not an open descriptor", name);
+  return shmd_name_open_failed(name, fd);
 }
 
 /* ---- creation ---- */
@@ -181,19 +203,25 @@ static int run_init(shmd_attachment* a, const shmd_options* o) {
   return result;
 }
 
+/* Where a new object is made. */
+enum place { UNDER_NAME, NAMELESS, IN_FILE };
+
 /*
  * Steps: (1) a nameless object, its fixed regions (2) what the engine formats (3) present, slot 0..n taken (4) the
  * creator's callback (5) the name. Killed before (5): the system removes the object. After: a complete dict.
+ * In a file of the caller's: (5) is the caller's affair.
  */
-static int create_steps(shmd_attachment* a, const shmd_superblock* super, const shmd_options* o) {
-  int result = shmd_object_create(a, super, o->permissions);
+static int create_steps(shmd_attachment* a, const shmd_superblock* super, const shmd_options* o, enum place place) {
+  int result = place == IN_FILE ? shmd_object_build(a, super) : shmd_object_create(a, super, o->permissions);
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_engine_format(a);
+  if (result >= 0 && place == NAMELESS) shmd_os_stay_unnamed(a->object_fd);
   if (result >= 0) result = shmd_presence_join(a);
   if (result >= 0) result = shmd_presence_say(a);
   if (result >= 0) result = shmd_slot_take(a);
   if (result >= 0) result = run_init(a, o);
   if (result < 0) return result;
+  if (place != UNDER_NAME) return 0;
   result = shmd_os_publish(a->object_fd, a->name);
   if (result == -EEXIST) return LOST;
   if (result == -EACCES || result == -EPERM)
@@ -205,18 +233,26 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
   return 0;
 }
 
-static int create(const char* name, const shmd_options* o, shmd_attachment** out) {
+static int create(const char* name, const shmd_options* o, enum place place, shmd_attachment** out) {
   shmd_superblock super;
   shmd_attachment* a;
   int result = shmd_object_describe(name, o, &super);
   if (result < 0) return result;
-  a = new_attachment(name, o);
+  a = new_attachment(name != NULL ? name : "(anonymous)", o);
   if (a == NULL) return SHMD_ERR_OUT_OF_MEMORY;
   a->creator = 1;
+  a->nameless = name == NULL;
+  if (place == IN_FILE) {
+    shmd_file_info info;
+    a->object_fd = adopt(a->name, o);
+    result = a->object_fd < 0 ? a->object_fd : 0;
+    if (result >= 0 && (shmd_os_info(a->object_fd, &info) < 0 || !info.regular || info.size != 0))
+      result = shmd_fail(SHMD_ERR_ALREADY_EXISTS, "dict '%s': options.fd does not lead to an empty file", a->name);
+  }
   shmd_registry_add(a); /* hidden, so that a child forked meanwhile lets our descriptions go */
-  result = create_steps(a, &super, o);
+  if (result >= 0) result = create_steps(a, &super, o, place);
   if (result != 0) {
-    delete_attachment(a, false);
+    delete_attachment(a, place == IN_FILE);
     return result;
   }
   a->hidden = false;
@@ -228,7 +264,7 @@ static int attach_once(const char* name, const shmd_options* o, shmd_attachment*
   shmd_file_info info;
   int result;
   if (o->mode == SHMD_CREATE_ONLY) {
-    result = shmd_os_name_info(name, &info) == 0 ? LOST : create(name, o, out);
+    result = shmd_os_name_info(name, &info) == 0 ? LOST : create(name, o, UNDER_NAME, out);
     if (result != LOST) return result;
     return shmd_fail(SHMD_ERR_ALREADY_EXISTS, "dict '%s' exists already; open it, unlink it, or choose another name",
                      name);
@@ -237,30 +273,65 @@ static int attach_once(const char* name, const shmd_options* o, shmd_attachment*
   if (result != SHMD_ERR_NO_SUCH_DICT) return result;
   if (o->mode == SHMD_OPEN_ONLY || (o->flags & SHMD_READ_ONLY) != 0)
     return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "no dict '%s' exists; create it first", name);
-  result = create(name, o, out);
+  result = create(name, o, UNDER_NAME, out);
   return result == LOST ? AGAIN : result;
 }
 
-int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out) {
-  int result = shmd_name_check(name), tries;
-  *out = NULL;
-  if (result >= 0) result = check_options(name, options);
-  if (result < 0) return result;
-  shmd_registry_lock();
-  result = AGAIN;
+/* By name: others may create and remove it at the same time. */
+static int attach_named(const char* name, const shmd_options* o, shmd_attachment** out) {
+  int result = AGAIN, tries;
   for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) {
     if (tries > 3) shmd_os_sleep(1000000);
-    result = attach_once(name, options, out);
+    result = attach_once(name, o, out);
   }
-  if (result >= 0 && result != AGAIN && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
-  shmd_registry_unlock();
   if (result == AGAIN)
     return shmd_fail(SHMD_ERR_BUSY, "dict '%s' was removed and created anew %d times while opening it; try again", name,
                      SHMD_NAME_TRIES);
   return result;
 }
 
-/* ---- unlinking ---- */
+/* By descriptor: *out is the dict behind it, or a new one in it. */
+static int attach_descriptor(const char* name, const shmd_options* o, shmd_attachment** out) {
+  char said[40];
+  int fd;
+  if (o->mode == SHMD_CREATE_ONLY) return create(name, o, IN_FILE, out);
+  if (name != NULL)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': either a name or a descriptor says what to open", name);
+  (void)snprintf(said, sizeof said, "(descriptor %d)", o->fd);
+  fd = adopt(said, o);
+  return fd < 0 ? fd : attach_open(fd, said, false, o, out);
+}
+
+static int attach_somehow(const char* name, const shmd_options* o, shmd_attachment** out) {
+  if (o->fd >= 0) return attach_descriptor(name, o, out);
+  if (o->flags & SHMD_ANONYMOUS) return create(NULL, o, NAMELESS, out);
+  return attach_named(name, o, out);
+}
+
+int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out) {
+  const bool anonymous = (options->flags & SHMD_ANONYMOUS) != 0;
+  char random[SHMD_RANDOM_NAME];
+  int result = check_options(name != NULL ? name : "", options);
+  *out = NULL;
+  if (result < 0) return result;
+  if (anonymous && (name != NULL || options->fd >= 0 || options->mode == SHMD_OPEN_ONLY))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "an anonymous dict is a new one, without name and descriptor");
+  if (name == NULL && !anonymous && options->fd < 0) {
+    if (options->mode == SHMD_OPEN_ONLY || (options->flags & SHMD_READ_ONLY) != 0)
+      return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "a name is needed to open a dict that exists");
+    result = shmd_random_name(random);
+    name = random;
+  }
+  if (result >= 0 && name != NULL) result = shmd_name_check(name);
+  if (result < 0) return result;
+  shmd_registry_lock();
+  result = attach_somehow(name, options, out);
+  if (result >= 0 && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
+  shmd_registry_unlock();
+  return result;
+}
+
+/* ---- leaving and unlinking ---- */
 
 int shmd_unlink_object(shmd_attachment* a) {
   int result;
@@ -270,7 +341,7 @@ int shmd_unlink_object(shmd_attachment* a) {
   return result;
 }
 
-int shmd_detach(shmd_attachment* a, int unlink_this) {
+int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep) {
   int result = 0;
   shmd_registry_lock();
   if (unlink_this && a->closers > 0) { /* 0 in a forked child: closing there does not unlink */
@@ -281,6 +352,7 @@ int shmd_detach(shmd_attachment* a, int unlink_this) {
   if (--a->references == 0) {
     int left;
     shmd_lock_abandon(a);
+    if (keep) a->departed = true; /* the bytes go with their descriptors */
     left = shmd_presence_end(a);
     if (result == 0) result = left;
     delete_attachment(a, true);

@@ -18,8 +18,8 @@
 
 /* Finds or makes the process's attachment to `name`; adds a reference. Result and errors of shmd_open. */
 int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out);
-/* Drops a reference; the last one detaches: slot and pin cleared, unlinked as the policy says, unmapped. */
-int shmd_detach(shmd_attachment* a, int unlink_this);
+/* Drops a reference; the last one detaches: slot and pin cleared, unlinked as the policy says (`keep`: never), unmapped. */
+int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep);
 int shmd_unlink_name(const char* name);
 int shmd_unlink_object(shmd_attachment* a);
 
@@ -42,9 +42,14 @@ SHMD_INLINE uint64_t* shmd_pin_of(const shmd_attachment* a, uint32_t slot) {
 /* Attached processes, and the followers that they have open. */
 uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers);
 void shmd_slot_follow(shmd_attachment* a, bool more); /* one follower more, or less, is open in this process */
+/* The program's name that a slot's entry holds, made printable and NUL-terminated. */
+void shmd_slot_program(const shmd_slot* entry, char* to, size_t capacity);
 
 /* Calls `function` for each attachment of this process, under the registry's mutex. */
 void shmd_attach_each(void (*function)(shmd_attachment* a));
+
+/* Provided by event.c for attach. */
+void shmd_event_prepare(shmd_attachment* a); /* a new attachment, or one that a forked child inherited */
 
 /* Provided by lock.c for attach. */
 int shmd_lock_adopt(shmd_attachment* a);    /* repairs and releases the lock if the word names the slot just taken */

@@ -1,6 +1,6 @@
 /*
  * A single writing call: what every put, erase and commit begins and ends with, inline for the common case, a lock that is
- * free and was taken for this call alone. The rest is lock.c's. Lock discipline and words: lock.h.
+ * free and was taken for this call alone. The rest is lock.c's and lock_wait.c's. Lock discipline and words: lock.h.
  */
 #ifndef SHMD_CALL_H
 #define SHMD_CALL_H
@@ -12,12 +12,15 @@
 typedef struct shmd_lock_thread {
   uint64_t id; /* system thread id, 0 = not prepared: no thread-exit destructor yet */
   volatile uint32_t busy;
-  uint32_t holds; /* locks held by this thread */
+  uint32_t holds;  /* locks held by this thread */
+  uint32_t events; /* not 0: some were noted, and wait until no lock is held */
 } shmd_lock_thread;
 extern _Thread_local shmd_lock_thread shmd_lock_self;
 
 int shmd_call_interrupted(void);
-void shmd_lock_wake_sleepers(shmd_attachment* a, uint64_t word); /* of the lock, by the word just replaced; followers */
+/* The end of a call's inline end, if there may be more to do: wakes those who sleep on the lock by the word just replaced, and
+ * followers, then tells events (me->events: set with the waiters' bit of the lock word, or told at the end of a section). */
+void shmd_call_left(shmd_attachment* a, uint64_t word);
 
 /* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
  * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
@@ -57,7 +60,7 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
 }
 
 /* Leaves it; wakes lock waiters, then followers whose flag is set in control.sleepers.
- * Inline: the end of a hold that this call began, as unlock() in lock.c does it. */
+ * Inline: the end of a hold that this call began, as shmd_hold_end() in lock.c does it. */
 SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
@@ -69,7 +72,7 @@ SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
     /* SYNC quiesce: publishes that the write is over. No barrier: a follower that falls asleep in this moment is woken by
      * the end of the section, or looks again by itself. */
     shmd_store_release(&c->inner, shmd_load_acquire(&c->inner) + 1);
-    if (SHMD_UNLIKELY(shmd_load_acquire(&c->sleepers) != 0)) shmd_lock_wake_sleepers(a, 0);
+    if (SHMD_UNLIKELY(shmd_load_acquire(&c->sleepers) != 0)) shmd_lock_wake(c);
     me->busy = 0;
     return;
   }
@@ -91,8 +94,9 @@ SHMD_INLINE void shmd_call_leave(shmd_attachment* a) {
   /* SYNC sleeper: observes the bit of everybody who slept on the word just replaced.
    * SYNC follower: observes the flag of whoever may not have seen the new position: the unlock was a full barrier. */
   if (SHMD_UNLIKELY((word & SHMD_LOCK_WAITERS) || shmd_load_seq(&c->sleepers) != 0))
-    shmd_lock_wake_sleepers(a, word);
-  me->busy = 0;
+    shmd_call_left(a, word);
+  else
+    me->busy = 0;
 }
 
 #endif

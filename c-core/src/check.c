@@ -203,7 +203,7 @@ static uint64_t check_directory(checker* k, uint32_t node, uint64_t ref, uint32_
 }
 
 static void check_nodes(checker* k) {
-  const uint64_t root = shmd_load_acquire(&k->c->root_node);
+  const uint64_t root = shmd_load_acquire(&k->c->root_node), hidden = shmd_load_acquire(&k->c->hidden_node);
   uint64_t id, in_use = 0, sweeping = 0, queued = 0, steps;
   for (id = 1; id < k->node_frontier; ++id) {
     const shmd_node_entry* e = k->nodes + id;
@@ -230,9 +230,14 @@ static void check_nodes(checker* k) {
   if (SHMD_LOW(root) == 0 || SHMD_LOW(root) >= k->node_frontier ||
       shmd_load_acquire(&k->nodes[SHMD_LOW(root)].identity) != SHMD_PAIR(SHMD_HIGH(root), SHMD_NODE_LIVE))
     finding(k, "the root is not a live node");
+  if (hidden != 0 &&
+      (SHMD_LOW(hidden) == 0 || SHMD_LOW(hidden) >= k->node_frontier ||
+       shmd_load_acquire(&k->nodes[SHMD_LOW(hidden)].identity) != SHMD_PAIR(SHMD_HIGH(hidden), SHMD_NODE_LIVE) ||
+       shmd_load_acquire(&k->nodes[SHMD_LOW(hidden)].parent) != 0 || k->reached[SHMD_LOW(hidden)] != 0))
+    finding(k, "the dict of named locks is no live node apart from the tree");
   for (id = 1; id < k->node_frontier; ++id)
     if (SHMD_LOW(shmd_load_acquire(&k->nodes[id].identity)) == SHMD_NODE_LIVE && id != SHMD_LOW(root) &&
-        k->reached[id] != 1)
+        id != SHMD_LOW(hidden) && k->reached[id] != 1)
       finding(k, "node %llu: %s", (ull)id, k->reached[id] ? "several records name it" : "no record names it");
   if (in_use != shmd_load_acquire(&k->c->node_count))
     finding(k, "%llu nodes are in use, the count says %llu", (ull)in_use, (ull)shmd_load_acquire(&k->c->node_count));

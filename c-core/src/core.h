@@ -2,8 +2,9 @@
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *
  * Order of modules, each including only what stands below it:
- *   api > snapshot, transaction, check, stat > iterate > overwrite, dict > reclaim > node, index > block, log > segment
- *       > redo > call, lock > attach > registry > presence > name, slot > object > platform, error, layout.h, atomics.h
+ *   api > backup, list, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
+ *       > overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
+ *       > presence > name, slot > object > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -42,7 +43,8 @@ typedef struct shmd_attachment {
   int liveness_fd;      /* holds the slot's byte lock; an open of its own, never mapped */
   int object_fd;        /* the descriptor the object was opened by: for allocating, punching, /proc/self/fd */
   uint64_t* generation; /* a word that fork() wipes: 0 = this is a child that has not re-attached yet */
-  uint32_t references;  /* handles */
+  uint32_t references;  /* handles; and hooks being told, for the time of that */
+  uint64_t serial;      /* tells attachments apart whose memory was the same */
   uint64_t device, inode;
   struct shmd_attachment* next; /* registry */
   char name[SHMD_MAX_NAME + 8];
@@ -50,6 +52,7 @@ typedef struct shmd_attachment {
   int creator;                         /* this process created the object */
   int child_fd;                        /* while forking: the liveness description of the child to be, else -1 */
   uint32_t closers;                    /* handles whose closing unlinks */
+  bool nameless;                       /* never had a name: `name` is for messages only */
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
   bool departed;                       /* the exit handler has been here */
   uint64_t pid, start_time, pid_space; /* as written to the slot */
@@ -70,6 +73,10 @@ typedef struct shmd_attachment {
   pthread_mutex_t pin_mutex;
   struct shmd_pin* pins; /* pins of this process's threads */
 
+  /* event.c */
+  pthread_mutex_t event_mutex; /* guards `hooks`; held while one runs */
+  struct shmd_dict* hooks;     /* handles that have one */
+
   struct shmd_engine* engine;
 } shmd_attachment;
 
@@ -77,6 +84,12 @@ struct shmd_dict {
   shmd_reader* reader; /* == &attachment->reader: read.h's view of the handle, and so the first member */
   shmd_attachment* attachment;
   int unlink_on_close; /* SHMD_UNLINK_THIS_CLOSES */
+  int keep_on_close;   /* closing removes no name, whatever the policy: what shmd_restore leaves to others */
+  uint64_t serial;     /* tells the handles of a process apart, never 0 */
+  uint64_t locks;      /* named locks taken through it: not 0 if there may be some to give back */
+  shmd_event_fn hook;  /* event.c */
+  void* hook_context;
+  struct shmd_dict* next_hook;
 };
 
 SHMD_INLINE shmd_control* shmd_control_of(const shmd_attachment* a) { return a->reader.control; }

@@ -260,6 +260,25 @@ int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, sh
   return answer < 0 && result == SHMD_ERR_ABORTED ? answer : result; /* the callback's own code, whatever it is */
 }
 
+/* ---- the dict of named locks ---- */
+
+int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size) {
+  shmd_cursor c;
+  uint64_t offset;
+  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
+  return result < 0 ? result : stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
+}
+
+int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key) {
+  shmd_cursor c;
+  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
+  if (result < 0) return result;
+  return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
+}
+
+int shmd_dict_finish(shmd_attachment* a, int result) { return finish(a, result); }
+bool shmd_dict_retry(shmd_attachment* a, int result, int* tries) { return retry(a, result, tries); }
+
 /* ---- nested dicts ---- */
 
 static int node_open_once(shmd_tx* t, shmd_node node, const shmd_key* key, uint32_t flags, shmd_node* child) {

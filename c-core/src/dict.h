@@ -29,6 +29,14 @@ int shmd_dict_node_open(shmd_attachment* a, shmd_node node, const shmd_key* key,
 int shmd_dict_get(shmd_attachment* a, shmd_node node, const shmd_key* key, void* buffer, size_t capacity, size_t* size);
 int shmd_dict_node_get(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_node* child);
 int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count);
+
+/* The parts of a write, for the dict of named locks (named_lock.c), which no handle leads to. REQUIRES: shmd_call_enter(),
+ * no transaction. Finish commits, or forgets if the result is an error; retry says whether to stage it all once more. */
+int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size);
+int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key); /* SHMD_NOT_FOUND */
+int shmd_dict_finish(shmd_attachment* a, int result);
+bool shmd_dict_retry(shmd_attachment* a, int result, int* tries);
+
 /* After the commit of a transaction, and between calls: what the last commits left to do. */
 void shmd_dict_after(shmd_attachment* a);
 /* Works the sweep queue off in bounded lock holds, as long as no pin stands in the way. Not inside a lock or call. */

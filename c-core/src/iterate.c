@@ -26,12 +26,13 @@ struct shmd_iter {
   shmd_snapshot* s;
   shmd_node node;
   uint64_t cursor; /* hash32 values below it are done; 2^32 = all */
+  bool ordered;    /* entries come in order of their hash: whoever asks may stop between any two */
   unsigned char* bytes;
   size_t bytes_size;
   shmd_entry* batch; /* what was copied: keys and values lie in `bytes` */
   uint32_t batch_capacity, count, at;
   uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
-  found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used for arrays that do not fit into a batch */
+  found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used by take_some() */
 };
 
 int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
@@ -53,6 +54,15 @@ void shmd_iter_close(shmd_iter* it) {
   free(it->batch);
   free(it);
 }
+
+void shmd_iter_from(shmd_iter* it, uint32_t hash) {
+  it->cursor = hash;
+  it->ordered = true;
+  it->count = it->at = 0;
+}
+
+/* In order, the batch is the beginning of `found`. */
+uint32_t shmd_iter_hash(const shmd_iter* it) { return it->ordered && it->at != 0 ? it->found[it->at - 1].hash : 0; }
 
 static int by_hash(const void* x, const void* y) {
   const uint32_t a = ((const found_entry*)x)->hash, b = ((const found_entry*)y)->hash;
@@ -111,6 +121,14 @@ static bool grow(void** p, size_t* capacity, size_t needed, size_t item) {
 static int no_memory(const shmd_iter* it, size_t bytes) {
   return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to copy an entry of %llu bytes", it->s->a->name,
                    (unsigned long long)bytes);
+}
+
+/* For `entries` in the batch. */
+static bool make_room(shmd_iter* it, uint32_t entries) {
+  size_t capacity = it->batch_capacity;
+  if (!grow((void**)&it->batch, &capacity, entries, sizeof *it->batch)) return false;
+  it->batch_capacity = (uint32_t)capacity;
+  return true;
 }
 
 /* Where the array's slots lead, and the records on their way to the cache. */
@@ -172,13 +190,10 @@ SHMD_INLINE size_t append(shmd_iter* it, const shmd_record_view* v, size_t used)
 
 /* All visible entries of the array, as they come, if they fit into `budget`. 1 they do, 0 not, or an error. */
 static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
-  size_t used = 0, capacity = it->batch_capacity;
+  size_t used = 0;
   uint32_t i;
   it->count = 0;
-  if (!grow((void**)&it->batch, &capacity, refs, sizeof *it->batch) ||
-      !grow((void**)&it->bytes, &it->bytes_size, budget + 8, 1))
-    return no_memory(it, budget);
-  it->batch_capacity = (uint32_t)capacity;
+  if (!make_room(it, refs) || !grow((void**)&it->bytes, &it->bytes_size, budget + 8, 1)) return no_memory(it, budget);
   for (i = 0; i < refs; ++i) {
     shmd_record_view v;
     const int visible = look(it, it->offsets[i], end, &v);
@@ -198,6 +213,7 @@ static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) 
   size_t used = 0;
   uint32_t i, taken, count = 0;
   it->count = 0;
+  if (!make_room(it, refs)) return no_memory(it, budget);
   for (i = 0; i < refs; ++i) {
     found_entry* f = &it->found[count];
     const int visible = look(it, it->offsets[i], end, &f->v);
@@ -231,7 +247,7 @@ static SHMD_NOINLINE int fill(shmd_iter* it) {
     int valid, result = locate(it, &array, &end);
     if (result == 0) {
       const uint32_t refs = array != 0 ? gather(it, array) : 0;
-      result = take_all(it, refs, end, budget);
+      result = it->ordered ? 0 : take_all(it, refs, end, budget);
       if (result == 0) result = take_some(it, refs, end, budget);
     }
     if (it->s->kind != SHMD_SNAP_TRANSACTION && shmd_load_acquire(&c->recycle) != before) {

@@ -40,8 +40,13 @@ void shmd_call_resume(shmd_attachment* a, uint32_t floor);
 
 /* Explicit lock. timeout as in shmd_lock(). 0, SHMD_RECOVERED, SHMD_TIMED_OUT, or the errors above. */
 int shmd_lock_acquire(shmd_attachment* a, int64_t timeout);
+int shmd_lock_acquire_as(shmd_attachment* a, const shmd_lock_options* options);
+/* shmd_lock_steal(): RECOVERED (held now), NOT_FOUND, OWNER_ALIVE. */
+int shmd_lock_steal_from(shmd_attachment* a, int64_t pid);
 int shmd_lock_release(shmd_attachment* a);     /* NOT_LOCKED */
 bool shmd_lock_mine(const shmd_attachment* a); /* held by the calling thread */
+/* Something happened to the calling thread: its hooks are told now, or when it is outside of every call and lock. */
+void shmd_lock_raise(shmd_attachment* a, const shmd_event* event);
 int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);
 
 /* Waits until no write that began before this call is in progress: on return each later write sees what the caller

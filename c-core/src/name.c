@@ -57,6 +57,19 @@ int shmd_name_check(const char* name) {
   return 0;
 }
 
+int shmd_random_name(char buffer[SHMD_RANDOM_NAME]) {
+  static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567"; /* no two differ by case alone */
+  unsigned char random[SHMD_RANDOM_NAME - 1];
+  size_t i;
+  int result;
+  if (buffer == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_random_name: a place for the name is needed");
+  result = shmd_os_random(random, sizeof random);
+  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "a random name: no random numbers");
+  for (i = 0; i < sizeof random; ++i) buffer[i] = digits[random[i] & 31u];
+  buffer[i] = '\0';
+  return 0;
+}
+
 /* ---- the byte that serialises names ---- */
 
 int shmd_name_lock(int fd, const char* name, bool exclusive) {

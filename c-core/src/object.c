@@ -217,7 +217,7 @@ void shmd_object_unmap(shmd_attachment* a) {
  * none (5) the superblock. The caller then lets the engine format the rest, and publishes. Killed at any step before that:
  * the system removes the nameless object; nobody ever sees it.
  */
-static int build(shmd_attachment* a, const shmd_superblock* super) {
+int shmd_object_build(shmd_attachment* a, const shmd_superblock* super) {
   uint32_t i;
   int result = shmd_os_resize(a->object_fd, super->max_size);
   if (result < 0)
@@ -242,7 +242,7 @@ int shmd_object_create(shmd_attachment* a, const shmd_superblock* super, uint32_
     return shmd_fail_errno(SHMD_ERR_NO_SPACE, fd, "dict '%s': no space for a new shared object; unlink dicts", a->name);
   if (fd < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, fd, "dict '%s': cannot create a shared object", a->name);
   a->object_fd = fd;
-  result = build(a, super);
+  result = shmd_object_build(a, super);
   if (result < 0) {
     shmd_object_unmap(a);
     shmd_os_discard(fd);
@@ -265,7 +265,7 @@ int shmd_object_describe(const char* name, const shmd_options* o, shmd_superbloc
   int result = shmd_object_geometry(o, s);
   if (result < 0) return result;
   result = shmd_os_random(random, sizeof random);
-  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no random numbers", name);
+  if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "a new dict: no random numbers");
   s->id[0] = random[0] | 1;
   s->id[1] = random[1];
   s->hash_seed = random[2];
@@ -273,7 +273,8 @@ int shmd_object_describe(const char* name, const shmd_options* o, shmd_superbloc
   s->creator_pid = shmd_os_pid();
   s->creator_start = shmd_os_start_time();
   s->ready = 1;
-  memcpy(s->name, name, strlen(name));
+  if (name != NULL) memcpy(s->name, name, strlen(name));
+  name = s->name;
   result = store_type(name, "key", o->key_type, s->key_type, sizeof s->key_type);
   return result < 0 ? result : store_type(name, "value", o->value_type, s->value_type, sizeof s->value_type);
 }

@@ -12,7 +12,7 @@
  * INVALID_ARGUMENT if they make no sense. */
 int shmd_object_geometry(const shmd_options* options, shmd_superblock* super);
 
-/* The whole superblock of a new object called `name`: geometry, random id, types, policy. */
+/* The whole superblock of a new object called `name` (NULL: nameless): geometry, random id, types, policy. */
 int shmd_object_describe(const char* name, const shmd_options* options, shmd_superblock* super);
 
 /* Checks a superblock read from an untrusted object of `size` bytes against every rule of the geometry, recomputing what
@@ -22,6 +22,8 @@ int shmd_object_validate(const char* name, const shmd_superblock* super, uint64_
 /* Makes an object that has no name yet, its fixed regions ready but for what the engine formats: fills in a->object_fd,
  * the mapping, a->super and a->reader. NO_SPACE, PERMISSION_DENIED, OUT_OF_MEMORY, SYSTEM. */
 int shmd_object_create(shmd_attachment* a, const shmd_superblock* super, uint32_t permissions);
+/* The same in the empty file a->object_fd, which stays open if it fails. */
+int shmd_object_build(shmd_attachment* a, const shmd_superblock* super);
 /* Reads the superblock of the open object a->object_fd (a->name is its name) without mapping it, and validates it. */
 int shmd_object_inspect(int fd, const char* name, shmd_superblock* super);
 /* Maps an object that was inspected. a->super is a private copy: nobody can change the geometry under us. */

@@ -3,7 +3,7 @@
  *
  * Known are the dicts whose NODE records were passed, and those that were asked for and found in the node table while they
  * were alive. Invariant: an id names one dict as long as a record of it is in history (node.c), and each new life begins with a
- * NODE or CLEAR record; so what is known stays right until then. Bounded memory: beyond it everything is forgotten.
+ * NODE or CLEAR record (but that of the dict of named locks, which is never asked for); so what is known stays right until then. Bounded memory: beyond it everything is forgotten.
  * Thread safety: none.
  */
 #ifndef SHMD_PATHS_H

@@ -23,14 +23,33 @@ typedef struct shmd_file_info {
 int shmd_os_create_unnamed(const char* name, uint32_t permissions); /* fd of an object without a name yet */
 int shmd_os_publish(int fd, const char* name);                      /* gives it its name; -EEXIST */
 void shmd_os_discard(int fd);                                       /* closes an object that was not published */
-int shmd_os_open(const char* name, bool writable);                  /* fd; -ENOENT, -EACCES, ... */
-int shmd_os_reopen(int fd, bool writable);                          /* a new open file description of the same object */
+void shmd_os_stay_unnamed(int fd); /* one that will not be published: only who has a descriptor or mapping has it */
+int shmd_os_open(const char* name, bool writable); /* fd; -ENOENT, -EACCES, ... */
+int shmd_os_reopen(int fd, bool writable);         /* a new open file description of the same object */
 int shmd_os_unlink(const char* name);
 int shmd_os_info(int fd, shmd_file_info* info);
 int shmd_os_name_info(const char* name, shmd_file_info* info);
 int shmd_os_resize(int fd, uint64_t size);
 int shmd_os_read(int fd, uint64_t offset, void* buffer, size_t size); /* bytes read, for looking before mapping */
 void shmd_os_close(int fd);
+int shmd_os_duplicate(int fd); /* another descriptor of the same open file description */
+/* Calls found(context, name) for each object that has a name, in no order; an answer other than 0 ends it and is returned.
+ * -ENOSYS: the system cannot list. */
+int shmd_os_list(int (*found)(void* context, const char* name), void* context);
+
+/* ---- ordinary files: backups ---- */
+/* A new file that takes its place at a path whole or not at all: begin, write through `fd`, finish or abandon. Killed
+ * before finish returns: the path leads to what it led to, or to the whole new file. */
+typedef struct shmd_os_file {
+  int fd;
+  int directory;
+  char temporary[80]; /* its name in the directory meanwhile, "" if it needs none */
+  const char* base;   /* last part of the path: the caller keeps that alive */
+} shmd_os_file;
+int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file);
+int shmd_os_file_finish(shmd_os_file* file); /* on the disk, then in its place; closes */
+void shmd_os_file_abandon(shmd_os_file* file);
+int shmd_os_file_open(const char* path); /* for reading; a descriptor that may be anything but is not waited for */
 
 /* Maps the whole object once: no swap reservation, not locked even under mlockall(MCL_FUTURE), not in core dumps. */
 int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base);

@@ -111,14 +111,18 @@ int shmd_os_publish(int fd, const char* name) {
   return 0;
 }
 
-void shmd_os_discard(int fd) {
+void shmd_os_stay_unnamed(int fd) {
   struct stat by_fd, by_path;
   char path[PATH_CAPACITY];
-  if (fd < 0) return;
   temporary_path(fd, path);
   if (fstat(fd, &by_fd) == 0 && by_fd.st_nlink != 0 && lstat(path, &by_path) == 0 && by_path.st_ino == by_fd.st_ino &&
       by_path.st_dev == by_fd.st_dev)
     (void)unlink(path);
+}
+
+void shmd_os_discard(int fd) {
+  if (fd < 0) return;
+  shmd_os_stay_unnamed(fd);
   shmd_os_close(fd);
 }
 

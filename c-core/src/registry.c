@@ -54,6 +54,17 @@ shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_fil
   return NULL;
 }
 
+bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial) {
+  shmd_attachment* at;
+  shmd_registry_lock();
+  for (at = registry; at != NULL && at != a; at = at->next) {
+  }
+  if (at != NULL && at->serial != serial) at = NULL;
+  if (at != NULL) ++at->references;
+  shmd_registry_unlock();
+  return at != NULL;
+}
+
 void shmd_attach_each(void (*function)(shmd_attachment* a)) {
   shmd_attachment* a;
   shmd_registry_lock();
@@ -108,6 +119,7 @@ static void reattach(shmd_attachment* a) {
   a->pid_space = shmd_os_pid_space();
   (void)pthread_mutex_init(&a->pin_mutex, NULL); /* may have been held by a thread that does not exist here */
   (void)pthread_mutex_init(&a->rescue_mutex, NULL);
+  shmd_event_prepare(a);
   if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
   if (a->engine != NULL) shmd_engine_after_fork(a);
   if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || shmd_presence_join(a) >= 0) && shmd_presence_say(a) >= 0 &&

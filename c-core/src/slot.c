@@ -22,12 +22,23 @@ static void write_entry(shmd_attachment* a, uint32_t slot) {
   memset(program, 0, sizeof program);
   shmd_os_program(program, sizeof program);
   shmd_store_release(&entry->pid, 0);
+  shmd_store_release(&entry->incarnation, shmd_fetch_add(&shmd_control_of(a)->incarnations, 1) + 1);
+  shmd_store_release(&entry->attached_at, shmd_os_now());
   shmd_copy_in(entry->program, program, sizeof program);
   shmd_store_release(&entry->start_time, a->start_time);
   shmd_store_release(&entry->pid_space, a->pid_space);
   shmd_store_release(&entry->followers, shmd_load_acquire(&a->followers)); /* a forked child has its parent's */
-  /* SYNC slot-entry: publishes start time and program before the pid they belong to. */
+  /* SYNC slot-entry: publishes all of it before the pid they belong to. */
   shmd_store_release(&entry->pid, a->pid);
+}
+
+void shmd_slot_program(const shmd_slot* entry, char* to, size_t capacity) {
+  size_t i;
+  char program[sizeof entry->program];
+  shmd_copy_out(program, entry->program, sizeof program);
+  for (i = 0; i < sizeof program && i < capacity - 1 && program[i] != '\0'; ++i)
+    to[i] = (unsigned char)program[i] < 0x20 || program[i] == 0x7f ? '?' : program[i];
+  to[i] = '\0';
 }
 
 /* Takes the byte of a slot nobody owns. First those whose entry is cleared: one system call as a rule. */

@@ -55,4 +55,9 @@ SHMD_INLINE int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* 
   return v->kind != SHMD_REC_ERASE;
 }
 
+/* iterate.c: begins at the first entry whose hash32 is not below `hash`, and delivers in order of it; and the hash32 of the entry
+ * delivered last. Those of one value stand in one batch. */
+void shmd_iter_from(shmd_iter* it, uint32_t hash);
+uint32_t shmd_iter_hash(const shmd_iter* it);
+
 #endif

@@ -5,6 +5,16 @@
 #include "object.h"
 #include "platform.h"
 #include "redo.h"
+#include "snapshot.h"
+
+static uint32_t count_pins(shmd_attachment* a) {
+  const struct shmd_pin* p;
+  uint32_t count = 0;
+  (void)pthread_mutex_lock(&a->pin_mutex);
+  for (p = a->pins; p != NULL; p = p->next) ++count;
+  (void)pthread_mutex_unlock(&a->pin_mutex);
+  return count;
+}
 
 int shmd_stat(shmd_dict* d, shmd_stats* s) {
   const shmd_attachment* a;
@@ -19,7 +29,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   c = shmd_control_of(a);
   super = a->super;
   memset(s, 0, sizeof *s);
-  memcpy(s->name, a->name, sizeof s->name);
+  memcpy(s->name, a->nameless ? "" : a->name, a->nameless ? 1 : sizeof s->name);
   memcpy(s->key_type, super->key_type, sizeof s->key_type);
   memcpy(s->value_type, super->value_type, sizeof s->value_type);
   s->key_type[sizeof s->key_type - 1] = s->value_type[sizeof s->value_type - 1] = '\0';
@@ -44,22 +54,61 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   s->log_bytes = shmd_load_acquire(&c->log_bytes);
   root = shmd_load_acquire(&c->root_node);
   if (SHMD_LOW(root) < a->reader.node_capacity) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
-  s->nodes = shmd_load_acquire(&c->node_count) - 1;
+  s->nodes = shmd_load_acquire(&c->node_count) - (shmd_load_acquire(&c->hidden_node) != 0 ? 2 : 1);
   s->position = shmd_load_acquire(&c->published);
   s->commits = shmd_load_acquire(&c->commits);
   s->recoveries = shmd_load_acquire(&c->recoveries);
   s->replays = shmd_load_acquire(&c->replays);
   s->cleaned_bytes = shmd_load_acquire(&c->cleaned_bytes);
+  s->punched_bytes = shmd_load_acquire(&c->punched_bytes);
   s->recycles = shmd_load_acquire(&c->recycle);
   s->splits = shmd_load_acquire(&c->splits);
   s->merges = shmd_load_acquire(&c->merges);
   s->oldest_pin = UINT64_MAX;
   for (i = 0; i < super->max_processes; ++i) {
     const uint64_t pin = shmd_load_acquire(shmd_pin_of(a, i));
+    if (pin != UINT64_MAX) ++s->pinned;
     if (pin != UINT64_MAX && (pin & ~UINT64_C(7)) < s->oldest_pin) {
       s->oldest_pin = pin & ~UINT64_C(7);
       s->oldest_pin_pid = (int64_t)shmd_load_acquire(&shmd_slot_of(a, i)->pid);
     }
+  }
+  s->followed = shmd_load_acquire(&c->sleepers) != 0;
+  s->slot = a->slot;
+  s->handles = a->references;
+  s->pins = count_pins(d->attachment);
+  s->pid = (int64_t)shmd_os_pid();
+  return 0;
+}
+
+int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
+  const shmd_attachment* a;
+  const uint64_t now = shmd_os_now();
+  uint32_t i;
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_processes: the handle is closed");
+  if (found == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_processes: the callback is NULL");
+  a = d->attachment;
+  for (i = 0; i < a->max_processes; ++i) {
+    const shmd_slot* entry = shmd_slot_of(a, i);
+    shmd_process_info info;
+    uint64_t attached_at;
+    int answer;
+    memset(&info, 0, sizeof info);
+    /* SYNC slot-entry: observes the pid of a complete entry. */
+    info.pid = (int64_t)shmd_load_acquire(&entry->pid);
+    if (info.pid == 0) continue;
+    info.this_process = i == a->slot;
+    if (!info.this_process && shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) != 1) continue;
+    info.slot = i;
+    info.start_time = shmd_load_acquire(&entry->start_time);
+    info.pid_space = shmd_load_acquire(&entry->pid_space);
+    attached_at = shmd_load_acquire(&entry->attached_at);
+    info.attached_ns = now > attached_at ? now - attached_at : 0;
+    info.pin = shmd_load_acquire(shmd_pin_of(a, i));
+    if (info.pin != UINT64_MAX) info.pin &= ~UINT64_C(7);
+    shmd_slot_program(entry, info.program, sizeof info.program);
+    answer = found(context, &info);
+    if (answer != 0) return answer;
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 #include "attach.h"
 #include "error.h"
 #include "lock.h"
+#include "named_lock.h"
 #include "platform.h"
 #include "redo.h"
 
@@ -24,7 +25,7 @@ typedef struct part {
 /* ---- lists ---- */
 
 /* Room for `more` items behind the last; NULL: out of memory. */
-static void* reserve(shmd_list* l, size_t more, size_t item) {
+static void* reserve(shmd_growing* l, size_t more, size_t item) {
   if (l->count + more > l->capacity) {
     const size_t needed = l->count + more, twice = l->capacity * 2;
     const size_t capacity = needed > twice ? needed + 16 : twice;
@@ -38,7 +39,7 @@ static void* reserve(shmd_list* l, size_t more, size_t item) {
   return (char*)l->items + l->count * item;
 }
 
-static void shrink(shmd_list* l, size_t item) {
+static void shrink(shmd_growing* l, size_t item) {
   l->count = 0;
   if (l->capacity <= KEEP_BYTES / item) return;
   free(l->items);
@@ -110,10 +111,12 @@ static int learn(shmd_follower* f, const shmd_stream_record* r, shmd_item* item)
   return 0;
 }
 
-/* Copies a record into the batch, if anybody may see it. */
+/* Copies a record into the batch, if anybody may see it. Those of named locks nobody may. */
 static int take(shmd_follower* f, const shmd_stream_record* r) {
-  shmd_item* item = (shmd_item*)reserve(&f->items, 1, sizeof *item);
+  shmd_item* item;
   int result;
+  if (shmd_named_hidden(f->a, r->v.node)) return 0;
+  item = (shmd_item*)reserve(&f->items, 1, sizeof *item);
   if (item == NULL) return SHMD_ERR_OUT_OF_MEMORY;
   memset(item, 0, sizeof *item);
   item->kind = (int)r->v.kind;
@@ -271,6 +274,7 @@ int shmd_follow_seek(shmd_follower* f, uint64_t position) {
   reset_batch(f);
   shmd_stream_init(&f->stream, f->a);
   f->rooted = false;
+  f->behind = false;
   f->stalled = 0;
   f->at = position;
   f->position = position;
@@ -312,6 +316,16 @@ static int hand_out(shmd_follower* f, const shmd_item* item, shmd_change* c) {
   return 0;
 }
 
+static void tell_resync(shmd_follower* f) {
+  shmd_event event;
+  if (f->behind) return;
+  f->behind = true;
+  memset(&event, 0, sizeof event);
+  event.kind = SHMD_EVENT_RESYNC;
+  event.position = f->at;
+  shmd_lock_raise(f->counted, &event);
+}
+
 int shmd_follow_next(shmd_follower* f, shmd_change* change) {
   int result, batches;
   if (f == NULL || change == NULL)
@@ -319,6 +333,7 @@ int shmd_follow_next(shmd_follower* f, shmd_change* change) {
   for (batches = 0; f->given == f->items.count; ++batches) {
     result = batches < EMPTY_BATCHES ? fetch(f) : SHMD_END;
     if (result == SHMD_END) f->position = f->at;
+    if (result == SHMD_RESYNC) tell_resync(f);
     if (result != 0) return result;
   }
   result = hand_out(f, (const shmd_item*)f->items.items + f->given, change);

@@ -25,10 +25,10 @@ typedef struct shmd_item {
 } shmd_item;
 
 /* A list that grows. */
-typedef struct shmd_list {
+typedef struct shmd_growing {
   void* items;
   size_t count, capacity;
-} shmd_list;
+} shmd_growing;
 
 struct shmd_follower {
   const shmd_attachment* a;
@@ -37,10 +37,11 @@ struct shmd_follower {
   shmd_paths paths;
   bool rooted;       /* `paths` stands at `at` */
   uint64_t joined;   /* commits up to this position are handed out as one: something in them cannot be told */
+  bool behind;       /* RESYNC was answered, and the event raised, since the last seek */
   uint64_t stalled;  /* `published` when a batch could not be completed for that: nothing new before it moves; or 0 */
   uint64_t at;       /* where the next batch begins: the beginning of a commit */
   uint64_t position; /* behind what was handed out */
-  shmd_list bytes, items, parts;
+  shmd_growing bytes, items, parts;
   size_t given;       /* items handed out */
   uint64_t interrupt; /* set by any thread */
   uint64_t pause;     /* of a read-only follower's next sleep */

@@ -414,6 +414,144 @@ static void following(shmd_dict* d) {
   CHECK(shmd_erase(d, root, STR("dict")) == SHMD_OK && shmd_erase(d, root, STR("followed")) == SHMD_OK);
 }
 
+/* ---- manage.h ---- */
+
+static int find_object(void* context, const shmd_object_info* object) {
+  shmd_object_info* out = (shmd_object_info*)context;
+  if (strcmp(object->name, name) != 0) return 0;
+  *out = *object;
+  return 7;
+}
+static int find_process(void* context, const shmd_process_info* process) {
+  *(shmd_process_info*)context = *process;
+  return 0;
+}
+static int find_named(void* context, const shmd_named_lock_info* lock) {
+  shmd_named_lock_info* out = (shmd_named_lock_info*)context;
+  *out = *lock;
+  CHECK(lock->name_size < 32);
+  return 0;
+}
+static int count_entry(void* context, shmd_snapshot* snapshot, const shmd_entry* entry) {
+  CHECK(snapshot != NULL && entry->key_size >= 4);
+  ++*(int*)context;
+  return 0;
+}
+static int stop_at_once(void* context, shmd_snapshot* snapshot, const shmd_entry* entry) {
+  (void)context;
+  (void)snapshot;
+  (void)entry;
+  return 5;
+}
+static void count_event(void* context, const shmd_event* event) {
+  (void)event;
+  ++*(int*)context;
+}
+
+static void managing(shmd_dict* d) {
+  static shmd_object_info object;
+  shmd_process_info process;
+  shmd_named_lock_info lock;
+  shmd_lock_options how;
+  shmd_options o;
+  shmd_stats s;
+  shmd_dict *other, *copy;
+  uint64_t cursor = 0;
+  char random[SHMD_RANDOM_NAME], again[SHMD_RANDOM_NAME], path[96];
+  int found = 0, events = 0, result;
+
+  CHECK(shmd_list(NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_list(find_object, &object) == 7);
+  CHECK(object.result == 0 && object.attached == 1 && object.present == 1 && object.orphaned == 0);
+  CHECK(object.keys == 2002 && object.creator_pid == getpid() && object.max_size == UINT64_C(16) << 20);
+  CHECK(strcmp(object.key_type, "str") == 0 && object.lock.held == 0 && object.memory > 0);
+
+  CHECK(shmd_processes(NULL, find_process, NULL) == SHMD_ERR_CLOSED);
+  CHECK(shmd_processes(d, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_processes(d, find_process, &process) == 0 && process.pid == getpid() && process.this_process == 1);
+  CHECK(shmd_stat(d, &s) == 0 && s.slot == process.slot && s.handles == 1 && s.pins == 0 && s.pid == getpid());
+
+  shmd_lock_options_init(&how);
+  CHECK(how.struct_size == sizeof how && how.block == 1 && how.steal == 1 && how.sleep_time == SHMD_UNTIL_WOKEN);
+  CHECK(shmd_lock_with(NULL, &how) == SHMD_ERR_CLOSED && shmd_lock_with(d, NULL) == 0 && shmd_unlock(d) == 0);
+  how.sleep_time = 0;
+  CHECK(shmd_lock_with(d, &how) == 0);
+  CHECK(shmd_lock_steal(d, getpid()) == SHMD_ERR_OWNER_ALIVE && shmd_last_error()->pid == getpid());
+  CHECK(shmd_lock_steal(d, getpid() + 1) == SHMD_NOT_FOUND && shmd_lock_steal(NULL, 1) == SHMD_ERR_CLOSED);
+  CHECK(shmd_unlock(d) == 0 && shmd_lock_steal(d, 0) == SHMD_NOT_FOUND);
+  how.struct_size = 1;
+  CHECK(shmd_lock_with(d, &how) == SHMD_ERR_INVALID_ARGUMENT);
+
+  CHECK(shmd_named_lock(NULL, "job", 0) == SHMD_ERR_CLOSED && shmd_named_lock(d, "", 0) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_named_unlock(d, "job") == SHMD_ERR_NOT_LOCKED);
+  CHECK(shmd_named_lock(d, "job", 0) == 0);
+  CHECK(shmd_named_lock(d, "job", 0) == SHMD_TIMED_OUT && shmd_last_error()->pid == getpid());
+  CHECK(shmd_named_lock(d, "job", 1000000) == SHMD_ERR_WOULD_DEADLOCK);
+  other = open_with(SHMD_OPEN_ONLY, 0, SHMD_OK);
+  CHECK(shmd_named_lock(other, "job", 20000000) == SHMD_TIMED_OUT && strstr(shmd_last_error()->message, "job") != NULL);
+  CHECK(shmd_named_unlock(other, "job") == SHMD_ERR_NOT_LOCKED);
+  CHECK(shmd_named_locks(d, find_named, &lock) == 0 && lock.alive == 1 && lock.this_handle == 1 &&
+        lock.pid == getpid());
+  CHECK(lock.is_key == 0 && lock.name_size == 3);
+  CHECK(shmd_named_locks(NULL, find_named, NULL) == SHMD_ERR_CLOSED);
+  CHECK(shmd_named_locks(d, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_count(d, shmd_root(), &cursor) == 0 && cursor == 2002);
+  CHECK(shmd_check(d, count_findings, &found) == SHMD_OK && found == 0);
+  CHECK(shmd_named_unlock(d, "job") == 0 && shmd_named_lock(other, "job", 0) == 0);
+  CHECK(shmd_key_lock(d, shmd_root(), STR("job"), 0) == 0); /* another namespace */
+  CHECK(shmd_key_unlock(other, shmd_root(), STR("job")) == SHMD_ERR_NOT_LOCKED);
+  CHECK(shmd_key_unlock(d, shmd_root(), STR("job")) == 0);
+  CHECK(shmd_close(other) == SHMD_OK && shmd_named_lock(d, "job", 0) == 0 && shmd_named_unlock(d, "job") == 0);
+  CHECK(shmd_begin(d, 0) == 0 && shmd_named_lock(d, "job", 0) == SHMD_ERR_IN_TRANSACTION && shmd_abort(d) == 0);
+
+  cursor = 0;
+  do result = shmd_scan(d, shmd_root(), &cursor, STR("key1"), 100, count_entry, &found);
+  while (result == 0);
+  CHECK(result == SHMD_END && cursor == 0 && found == 1111);
+  CHECK(shmd_scan(d, shmd_root(), &cursor, NULL, 0, 1, stop_at_once, NULL) == 5);
+  CHECK(shmd_scan(d, shmd_root(), &cursor, NULL, 0, 0, count_entry, &found) == SHMD_ERR_INVALID_ARGUMENT);
+  cursor = UINT64_MAX;
+  CHECK(shmd_scan(d, shmd_root(), &cursor, NULL, 0, 1, count_entry, &found) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_scan(NULL, shmd_root(), &cursor, NULL, 0, 1, count_entry, &found) == SHMD_ERR_CLOSED);
+
+  CHECK(shmd_set_event_hook(NULL, count_event, &events) == SHMD_ERR_CLOSED);
+  CHECK(shmd_set_event_hook(d, count_event, &events) == 0 && shmd_set_event_hook(d, NULL, NULL) == 0 && events == 0);
+
+  CHECK(shmd_random_name(random) == 0 && shmd_random_name(again) == 0 && strcmp(random, again) != 0);
+  CHECK(strlen(random) == SHMD_RANDOM_NAME - 1 && strlen(random) + strlen("/shmdict.") <= 31);
+  CHECK(shmd_random_name(NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_open(NULL, NULL, &other) == SHMD_CREATED && strlen(shmd_name(other)) == SHMD_RANDOM_NAME - 1);
+  CHECK(shmd_close(other) == SHMD_OK);
+  shmd_options_init(&o);
+  o.max_size = UINT64_C(16) << 20;
+  o.flags = SHMD_ANONYMOUS;
+  CHECK(shmd_open("named", &o, &other) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_open(NULL, &o, &other) == SHMD_CREATED && strcmp(shmd_name(other), "") == 0);
+  CHECK(shmd_put(other, shmd_root(), STR("k"), STR("v"), 0) == 0 && shmd_unlink_this(other) == SHMD_ERR_NO_SUCH_DICT);
+  o.flags = 0;
+  o.fd = shmd_native_fd(other);
+  CHECK(o.fd >= 0 && shmd_native_fd(NULL) == -1);
+  CHECK(shmd_open(name, &o, &copy) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_open(NULL, &o, &copy) == SHMD_OK && holds(copy, shmd_root(), "k", "v") && shmd_close(copy) == SHMD_OK);
+  CHECK(shmd_close(other) == SHMD_OK);
+  o.fd = 9999;
+  CHECK(shmd_open(NULL, &o, &copy) == SHMD_ERR_INVALID_ARGUMENT && copy == NULL);
+  o.fd = -1;
+  o.mode = SHMD_OPEN_ONLY;
+  CHECK(shmd_open(NULL, &o, &copy) == SHMD_ERR_INVALID_ARGUMENT);
+
+  (void)snprintf(path, sizeof path, "/tmp/shmdict.%s.backup", name);
+  CHECK(shmd_backup(NULL, path) == SHMD_ERR_CLOSED && shmd_backup(d, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_backup(d, "/nowhere/at/all") == SHMD_ERR_SYSTEM && shmd_last_error()->system_error != 0);
+  CHECK(shmd_backup(d, path) == SHMD_OK);
+  CHECK(shmd_restore(path, name, NULL, NULL) == SHMD_ERR_ALREADY_EXISTS);
+  CHECK(shmd_restore(path, NULL, NULL, &copy) == SHMD_CREATED && holds(copy, shmd_root(), "key77", "key77"));
+  CHECK(shmd_check(copy, NULL, NULL) == 0 && shmd_stat(copy, &s) == 0 && s.keys == 2002);
+  CHECK(strcmp(s.value_type, "str") == 0 && s.max_size == UINT64_C(16) << 20 && shmd_close(copy) == SHMD_OK);
+  CHECK(shmd_restore(NULL, NULL, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(unlink(path) == 0 && shmd_restore(path, NULL, NULL, &copy) == SHMD_ERR_SYSTEM && copy == NULL);
+}
+
 int main(void) {
   shmd_dict* d;
   (void)snprintf(name, sizeof name, "test.capi.%ld", (long)getpid());
@@ -427,6 +565,7 @@ int main(void) {
   snapshots(d);
   following(d);
   maintenance(d);
+  managing(d);
   CHECK(shmd_close(d) == SHMD_OK);
   CHECK(shmd_unlink(name) == SHMD_ERR_NO_SUCH_DICT);
   printf("%d checks\n", checks);

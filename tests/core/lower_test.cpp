@@ -43,7 +43,9 @@ TEST_CASE("every result has a name and a sentence of its own, and an unknown one
     for (const auto& other : names) REQUIRE(other != name);
     names.push_back(name);
   }
-  REQUIRE(names.size() == 37 + 10 + 1);
+#define SHMD_X(code, name, text) +1
+  REQUIRE(names.size() == SHMD_ERR_MAP(SHMD_X) SHMD_OUTCOME_MAP(SHMD_X) + 1);
+#undef SHMD_X
   REQUIRE(std::string(shmd_error_name(SHMD_ERR_NO_SPACE)) == "no_space");
   REQUIRE(std::string(shmd_error_name(SHMD_RECOVERED)) == "recovered");
 }
@@ -192,6 +194,33 @@ TEST_CASE("without nameless files objects are made under a temporary name and li
   options.init = [](shmd_dict*, void*) { return static_cast<int>(SHMD_ERR_ABORTED); };
   REQUIRE(shmd_open(name.c_str(), &options, &d) == SHMD_ERR_ABORTED);
   REQUIRE(std::system("test -z \"$(find /dev/shm -maxdepth 1 -name '.shmdict-*' -newermt '-30 seconds')\"") == 0);
+}
+
+// The mechanism: shmd_os_stay_unnamed(), and the rename in shmd_os_file_finish().
+TEST_CASE("without nameless files anonymous dicts and backups leave no temporary name either", "[create]") {
+  Forced forced(SHMD_OS_NO_UNNAMED);
+  shmd_options o = small_options();
+  o.flags = SHMD_ANONYMOUS;
+  shmd_dict* d = nullptr;
+  REQUIRE(shmd_open(nullptr, &o, &d) == SHMD_CREATED);
+  REQUIRE(put(d, "x", 1) == 0);
+  struct stat s;
+  REQUIRE(fstat(shmd_native_fd(d), &s) == 0);
+  CHECK(s.st_nlink == 0);
+  std::string directory = "/tmp/shmdict.lower.XXXXXX";
+  REQUIRE(mkdtemp(directory.data()) != nullptr);
+  const std::string path = directory + "/b", below = directory + "/no such directory/b";
+  REQUIRE(shmd_backup(d, path.c_str()) == 0);
+  CHECK(shmd_backup(d, below.c_str()) < 0);
+  REQUIRE(mkdir((directory + "/taken").c_str(), 0700) == 0);
+  CHECK(shmd_backup(d, (directory + "/taken").c_str()) < 0); // a directory is not replaced
+  REQUIRE(rmdir((directory + "/taken").c_str()) == 0);
+  REQUIRE(shmd_close(d) == 0);
+  REQUIRE(shmd_restore(path.c_str(), nullptr, nullptr, &d) == SHMD_CREATED);
+  CHECK(get(d, "x") == 1);
+  REQUIRE(shmd_close(d) == 0);
+  std::remove(path.c_str());
+  CHECK(rmdir(directory.c_str()) == 0); // nothing else in it
 }
 
 // The mechanism: shmd_os_map() maps without access, unlocks, and then opens the mapping.

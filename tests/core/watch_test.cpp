@@ -270,20 +270,33 @@ TEST_CASE("one that fell behind is told so until it goes on from a snapshot") {
   Dict d(support::unique_name("watch"), small_history());
   Follower f(d);
   Plain mirror;
+  std::vector<shmd_event> events;
+  const auto note = [](void* to, const shmd_event* e) { static_cast<std::vector<shmd_event>*>(to)->push_back(*e); };
+  REQUIRE(shmd_set_event_hook(d, note, &events) == 0);
+  const auto overtake = [&] {
+    for (int i = 0; i < 4000; ++i) d.put("k" + std::to_string(i % 50), std::string(100, 'v'));
+  };
   d.put("a", "1");
   REQUIRE(follow(d, f, mirror));
   const auto behind = f.position();
-  for (int i = 0; i < 4000; ++i) d.put("k" + std::to_string(i % 50), std::string(100, 'v'));
+  overtake();
   Change c;
   CHECK(f.wait(0) == 0);
   CHECK(f.next(c) == SHMD_RESYNC);
   CHECK(f.next(c) == SHMD_RESYNC);
   CHECK(f.position() == behind);
+  REQUIRE(events.size() == 1); // told once
+  CHECK(events[0].kind == SHMD_EVENT_RESYNC);
+  CHECK(events[0].position == behind);
   resync(d, f, mirror);
   CHECK(f.next(c) == SHMD_END);
   d.put("last", "1");
   REQUIRE(follow(d, f, mirror));
   CHECK(mirror == support::plain_of(d).first);
+
+  overtake();
+  CHECK(f.next(c) == SHMD_RESYNC);
+  CHECK(events.size() == 2);
 
   Follower old(d, 4096); // a position that left history long ago
   CHECK(old.next(c) == SHMD_RESYNC);
@@ -415,6 +428,40 @@ TEST_CASE("what happens in a node that the root does not lead to is nobody's bus
   d.put("open", "1");
   REQUIRE(f.next(c) == SHMD_OK);
   CHECK(c.key == "open");
+}
+
+// The mechanism: shmd_named_hidden() in take() (watch.c). Without it their records seem to be those of the dict that had the id.
+TEST_CASE("named locks are nobody's business, even in a node that was a dict's before") {
+  Dict d(support::unique_name("watch"), small_history());
+  Follower f(d);
+  std::set<std::uint32_t> ids; // of dicts that the follower has met
+  for (int i = 0; i < 10; ++i) {
+    const auto name = "dict" + std::to_string(i);
+    const auto node = d.child(name);
+    ids.insert(node.id);
+    d.put("k", "v", node);
+    d.erase(name);
+    REQUIRE(f.all().size() == 3);
+  }
+  for (int i = 0; i < 2000; ++i) { // until their ids can be used again
+    d.put("fill", std::string(200, 'x'));
+    REQUIRE(!f.all().empty());
+  }
+  REQUIRE(shmd_named_lock(d, "job", 0) == 0);
+  shmd_dict* handle = d;
+  REQUIRE(ids.count(static_cast<std::uint32_t>(shmd_control_of(handle->attachment)->hidden_node)) == 1);
+  REQUIRE(shmd_key_lock(d, shmd_root(), "fill", 4, 0) == 0);
+  REQUIRE(shmd_named_unlock(d, "job") == 0);
+  REQUIRE(shmd_key_unlock(d, shmd_root(), "fill", 4) == 0);
+  CHECK(f.all().empty());
+  CHECK(f.position() == d.stat().position);
+  CHECK(f.wait(0) == SHMD_TIMED_OUT);
+  d.put("open", "1");
+  REQUIRE(shmd_named_lock(d, "job", 0) == 0);
+  const auto seen = f.all();
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0].key == "open");
+  CHECK(d.check() == clean);
 }
 
 TEST_CASE("positions at which nothing begins are refused") {

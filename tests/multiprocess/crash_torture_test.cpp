@@ -7,7 +7,7 @@
 // acknowledged and what was begun. Every hundred kills everything is checked; at the end everything is read.
 //
 // Guards, at random instants, what crash_points_test.cpp does at each store, and what only time can show: the waiters'
-// look_after_owner() (lock.c), without which the first death in a locked section ends all progress; drop_pin() in
+// look_after_owner() (lock_wait.c), without which the first death in a locked section ends all progress; drop_pin() in
 // shmd_slot_release() (slot.c), without which the snapshots of the dead hold memory until there is none.
 #include <array>
 #include <chrono>

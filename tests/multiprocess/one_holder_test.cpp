@@ -87,7 +87,7 @@ int claimant_process(const std::string& name, Arena& arena, int threads, std::ui
 
 } // namespace
 
-// The mechanism: one compare-and-exchange on one word (try_take() in lock.c).
+// The mechanism: one compare-and-exchange on one word (shmd_hold_try() in lock.c).
 TEST_CASE("threads, processes, handles and owners that are killed never hold the lock together", "[lock][torture]") {
   Name name("torture");
   Handle keeper(name, with(SHMD_UNLINK_NEVER));
@@ -236,7 +236,7 @@ class Copy {
 
 } // namespace
 
-// The mechanism: each copy has descriptions, and so a slot, of its own; would_deadlock() in lock.c.
+// The mechanism: each copy has descriptions, and so a slot, of its own; would_deadlock() in lock_wait.c.
 TEST_CASE("two copies of the library in one process are two attachees, and a thread is not left waiting for itself",
           "[lock][copies]") {
   Name name("copies");

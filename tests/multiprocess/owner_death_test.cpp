@@ -72,7 +72,7 @@ int in_pid_namespace(Body body) {
 
 } // namespace
 
-// The mechanism: look_after_owner() in lock.c's acquire(). Without it the waiter sleeps for ever. The time is counted from
+// The mechanism: look_after_owner() in shmd_lock_wait_for() (lock_wait.c). Without it the waiter sleeps for ever. The time is counted from
 // the owner's end as its parent learns of it (its descriptors are closed by then, and what the parent was late is taken
 // off), to the waiter's return, without what the waiter was kept from a processor.
 TEST_CASE("a waiter goes on within 100 ms after the owner's death", "[lock]") {
@@ -211,7 +211,7 @@ TEST_CASE("a thread that ends holding the lock leaves it to others while its pro
   REQUIRE(shmd_unlock(d) == 0);
 }
 
-// The mechanism: the comparisons with the word seen before, in take_over() (lock.c), and the byte that shmd_slot_alive()
+// The mechanism: the comparisons with the word seen before, in shmd_hold_take_over() (lock.c), and the byte that shmd_slot_alive()
 // takes instead of asking for it: each covers for the other here, so the test fails when both are gone.
 TEST_CASE("of several rescuers that race one takes over and the others wait for it", "[lock][race]") {
   constexpr int rounds = 600, processes = 2;
@@ -300,7 +300,7 @@ TEST_CASE("single writes after the owner's death do not keep the news from the n
   REQUIRE(shmd_unlock(d) == 0);
 }
 
-// The mechanism: acquire() asks once more before it gives up, also with a timeout of 0.
+// The mechanism: shmd_lock_wait_for() asks once more before it gives up, also with a timeout of 0.
 TEST_CASE("trying the lock of a dead owner succeeds at once", "[lock]") {
   Name name("try");
   Shared<Board> board;

@@ -161,6 +161,12 @@ typedef struct shmd_control {
   uint64_t splits;             /* * */
   uint64_t merges;             /* * */
   uint64_t punched_bytes;      /* * */
+  uint64_t hidden_node;  /* {generation:32 | id:32} of the dict that keeps the named locks, 0 = none was ever taken */
+  uint64_t incarnations; /* * counts attachments; incremented by whoever takes a slot */
+  uint64_t pad7[4];
+  /* a line of its own: written only by those who give a named lock back, waited on by those who want one */
+  uint64_t named_turn; /* counts these */
+  uint64_t pad8[7];
 } shmd_control;
 
 /* ---- attach table: a slot per attached process. Who holds the slot's byte lock owns the slot ---- */
@@ -169,8 +175,11 @@ typedef struct shmd_slot {
   uint64_t pid;        /* as the process sees itself */
   uint64_t start_time; /* clock ticks after boot, from the system; 0 = unknown */
   char program[32];
-  uint64_t followers; /* open in the process, for display */
-  uint64_t pid_space; /* which PID namespace `pid` counts in, 0 = unknown */
+  uint64_t followers;   /* open in the process, for display */
+  uint64_t pid_space;   /* which PID namespace `pid` counts in, 0 = unknown */
+  uint64_t incarnation; /* from control.incarnations: which of the slot's owners, never twice the same */
+  uint64_t attached_at; /* ns of the monotonic clock, for display */
+  uint64_t pad[6];
 } shmd_slot;
 
 /* Pins stand apart, eight to a line, so that a scan is short: UINT64_MAX = none. The low bit of a pin marks it as not
@@ -250,6 +259,19 @@ enum shmd_record_flags {
 /* An ERASE record that a slot refers to (a ghost) has a value of 8 bytes: the offset of the next ghost; it is the only word
  * of a record that changes after its commit, and only writers read it. */
 /* A NODE record's value is {generation:32 | node id:32}; so is a CLEAR record's (root cleared: the new root). */
+
+/* A record of the hidden dict: the key is SHMD_LOCK_NAME and the lock's name, or SHMD_LOCK_KEY, the node ({generation:32 |
+ * id:32}) and the key; the value says who holds it. */
+enum shmd_named_kind { SHMD_LOCK_NAME = 'n', SHMD_LOCK_KEY = 'k', SHMD_LOCK_DIGEST = 'd' };
+typedef struct shmd_named_holder {
+  uint64_t slot; /* of the holder's process, and which of its owners: */
+  uint64_t incarnation;
+  uint64_t pid;    /* for messages */
+  uint64_t handle; /* of that process, never 0 */
+  uint64_t thread; /* that took it; for messages, and for finding that it waits for itself */
+  uint64_t since;  /* ns of the monotonic clock */
+  char program[32];
+} shmd_named_holder;
 
 /* ---- index references and slots ---- */
 
@@ -332,13 +354,16 @@ SHMD_ASSERT_LAYOUT(offsetof(shmd_control, extents) == 696);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, buckets) == 888);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, block_lists) == 952);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, nodes_allocated) == 1392);
-SHMD_ASSERT_LAYOUT(sizeof(shmd_control) == 1488);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, hidden_node) == 1488);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, named_turn) == 1536);
+SHMD_ASSERT_LAYOUT(sizeof(shmd_control) == 1600);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_control) <= SHMD_PAGE);
-SHMD_ASSERT_LAYOUT(sizeof(shmd_slot) == 64);
+SHMD_ASSERT_LAYOUT(sizeof(shmd_slot) == 128);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_redo_entry) == 16);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_node_entry) == 64);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_segment) == 64);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_block) == 16);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_record) == 24);
+SHMD_ASSERT_LAYOUT(sizeof(shmd_named_holder) == 80);
 
 #endif

@@ -72,7 +72,8 @@ extern "C" {
   X(-34, OUT_OF_MEMORY, "out of memory in this process") \
   X(-35, UNSUPPORTED, "not supported on this system") \
   X(-36, SYSTEM, "a system call failed") \
-  X(-37, ABORTED, "the callback asked to stop; nothing changed")
+  X(-37, ABORTED, "the callback asked to stop; nothing changed") \
+  X(-38, OWNER_ALIVE, "the lock's owner is alive; nothing was taken from it")
 
 /* Outcomes: positive, not failures. */
 #define SHMD_OUTCOME_MAP(X) \
@@ -140,8 +141,9 @@ enum shmd_unlink_policy {
 };
 
 enum shmd_open_flags {
-  SHMD_READ_ONLY = 1,        /* map PROT_READ; needs read permission only; takes no slot, no lock */
-  SHMD_ALLOW_OTHER_OWNER = 2 /* attach to an object that another user owns */
+  SHMD_READ_ONLY = 1,         /* map PROT_READ; needs read permission only; takes no slot, no lock */
+  SHMD_ALLOW_OTHER_OWNER = 2, /* attach to an object that another user owns */
+  SHMD_ANONYMOUS = 4 /* a new object without a name: for forked children, and whoever is given its descriptor */
 };
 
 typedef struct shmd_options {
@@ -159,7 +161,9 @@ typedef struct shmd_options {
   uint64_t buffer_size;   /* bytes of history kept for followers beside the last commit, default 1 MiB */
   uint64_t max_pin_bytes; /* a snapshot that holds back more is revoked; default: max_size */
   uint32_t max_processes; /* default 256 */
-  uint32_t reserved;
+  /* A descriptor of the object to open, -1 = none: it stays the caller's, and is checked like anything that is opened by
+   * name. With SHMD_CREATE_ONLY: an empty file (a memfd, say) in which to make a new dict. */
+  int fd;
   uint64_t timeout;     /* ns: how long writes wait for the lock without an explicit timeout, default 10 s */
   const char* key_type; /* NUL-terminated type names, compared at attach; NULL = not compared ("" stored) */
   const char* value_type;
@@ -177,6 +181,8 @@ static inline void shmd_options_init(shmd_options* options) {
 
 /*
  * Opens the dict `name` (UTF-8, 1..200 bytes, no '/'), creating it as options->mode says. *out is set on success.
+ * name == NULL: with SHMD_ANONYMOUS a new dict without a name; with options->fd the dict behind that descriptor; else a new
+ * dict with a random name (shmd_name tells it).
  * Returns 0 (attached) or SHMD_CREATED. A process may open a name any number of times; its handles share one mapping.
  * NULL options: defaults, for callers that use no inline read path (read.h).
  * Errors: INVALID_NAME, NAME_TOO_LONG, NO_SUCH_DICT, ALREADY_EXISTS, FOREIGN_OBJECT, INCOMPLETE_OBJECT, LAYOUT_MISMATCH,
@@ -194,7 +200,7 @@ SHMD_API int shmd_unlink(const char* name);
 /* The same for the object behind a handle: never removes a successor of the same name (NO_SUCH_DICT then). */
 SHMD_API int shmd_unlink_this(shmd_dict* d);
 
-SHMD_API const char* shmd_name(const shmd_dict* d); /* lives as long as the handle */
+SHMD_API const char* shmd_name(const shmd_dict* d); /* lives as long as the handle; "" if it never had one */
 
 static inline shmd_node shmd_root(void) {
   shmd_node root = {0, 0};
@@ -269,6 +275,32 @@ SHMD_API int shmd_node_check(shmd_dict* d, shmd_node node);
 SHMD_API int shmd_lock(shmd_dict* d, int64_t timeout);
 SHMD_API int shmd_unlock(shmd_dict* d); /* NOT_LOCKED if the calling thread does not hold it */
 
+/* How to wait. */
+typedef struct shmd_lock_options {
+  uint32_t struct_size; /* set by shmd_lock_options_init */
+  int block;            /* default 1; 0 = one try, as with timeout 0 */
+  int64_t timeout;      /* ns; default SHMD_DEFAULT_TIMEOUT */
+  int64_t sleep_time;   /* ns between tries; default SHMD_UNTIL_WOKEN: sleep until the owner unlocks; 0 = busy wait */
+  int steal;            /* default 1: the lock of an owner that died is taken over as soon as that is noticed */
+  int steal_after_timeout; /* default 1: at the end of the timeout death is looked for once more. With both 0 a dead owner's
+                              lock is left to whoever calls shmd_lock_steal */
+} shmd_lock_options;
+#define SHMD_UNTIL_WOKEN (-1)
+
+SHMD_API void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size);
+static inline void shmd_lock_options_init(shmd_lock_options* options) {
+  shmd_lock_options_init_for(options, sizeof *options);
+}
+/* Results of shmd_lock. options == NULL: defaults. */
+SHMD_API int shmd_lock_with(shmd_dict* d, const shmd_lock_options* options);
+
+/*
+ * Takes the lock over from its owner if that is process `pid` (0: whichever) and dead, and repairs after it. Then the
+ * calling thread holds it: SHMD_RECOVERED. SHMD_NOT_FOUND: nobody holds it, or another process does. Errors:
+ * OWNER_ALIVE (named in shmd_last_error; nothing changed), BUSY (another process is taking over just now), CORRUPT.
+ */
+SHMD_API int shmd_lock_steal(shmd_dict* d, int64_t pid);
+
 typedef struct shmd_lock_info {
   int held;  /* 0 = free */
   int alive; /* the owner's process still exists */
@@ -278,6 +310,7 @@ typedef struct shmd_lock_info {
   int64_t pid; /* as the owner sees itself */
   int64_t thread;
   uint64_t held_ns;      /* by the system's monotonic clock; 0 = unknown (locks of single writes) */
+  uint64_t since;        /* monotonic clock when it was taken; 0 = unknown */
   uint64_t acquisitions; /* how often the lock was taken, modulo 2^32 */
   char program[32];
 } shmd_lock_info;
@@ -429,11 +462,20 @@ typedef struct shmd_stats {
   uint64_t recoveries;     /* dead owners taken over from */
   uint64_t replays;        /* of those, with a committed write to finish */
   uint64_t cleaned_bytes;  /* moved by the cleaner */
+  uint64_t punched_bytes;  /* returned to the system */
   uint64_t recycles;       /* reader epochs */
   uint64_t oldest_pin;     /* UINT64_MAX = no pins */
   int64_t oldest_pin_pid;  /* 0 = none */
   uint64_t splits, merges; /* of index arrays */
-  uint64_t followers; /* open in processes attached for writing; those on read-only handles leave no trace to count */
+  uint64_t followers;      /* open in processes attached for writing; read-only handles leave no trace to count */
+  uint32_t pinned;         /* processes that hold snapshots or views */
+  int followed;            /* somebody sleeps until the next commit */
+  /* of this process */
+  uint32_t slot;    /* UINT32_MAX = none (read-only) */
+  uint32_t handles; /* open on this object */
+  uint32_t pins;    /* snapshots and views */
+  uint32_t reserved;
+  int64_t pid;
 } shmd_stats;
 
 SHMD_API int shmd_stat(shmd_dict* d, shmd_stats* stats);
@@ -456,5 +498,7 @@ SHMD_API int shmd_check(shmd_dict* d, shmd_report_fn report, void* context);
 #ifdef __cplusplus
 }
 #endif
+
+#include "manage.h" /* which objects there are, named locks, scans, events, backups */
 
 #endif

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "detail/managed.hpp"
 #include "detail/nested.hpp"
 #include "guard.hpp"
 #include "options.hpp"
@@ -42,7 +43,7 @@ struct types<K, dict<K2, V2, S2>> : types<K2, stored<V2, S2>> {
 
 // Opens a dict. `fill` runs on a new one before anybody else can see it; if it fails or throws, there is no new dict.
 template <class Fill>
-std::shared_ptr<handle> open(int mode, const std::string& name, const shm::options& o, std::string_view key_type,
+std::shared_ptr<handle> open(int mode, maybe_name name, const shm::options& o, std::string_view key_type,
                              std::string_view value_type, Fill* fill) {
   struct context {
     Fill* fill;
@@ -57,7 +58,6 @@ std::shared_ptr<handle> open(int mode, const std::string& name, const shm::optio
       }
     }
   };
-  check_name(name);
   const std::string key(key_type), value(value_type);
   context c{fill, nullptr};
   shmd_options raw = o.native();
@@ -69,7 +69,7 @@ std::shared_ptr<handle> open(int mode, const std::string& name, const shm::optio
     raw.init_context = &c;
   }
   shmd_dict* d = nullptr;
-  const int result = shmd_open(name.c_str(), &raw, &d);
+  const int result = shmd_open(name.text, &raw, &d);
   if (c.error) std::rethrow_exception(c.error);
   check(result);
   try {
@@ -109,6 +109,7 @@ class owner {
   }
   // For the C interface (statistics, compaction, check): lives as long as this.
   shmd_dict* native_handle() const noexcept { return d_; }
+  const std::shared_ptr<handle>& shared_handle() const noexcept { return handle_; }
 
  protected:
   owner() noexcept = default;
@@ -141,6 +142,8 @@ template <class Derived>
 class lockable {
  public:
   void lock() { static_cast<void>(detail::lock(native(), SHMD_DEFAULT_TIMEOUT)); }
+  // True if it was taken over from an owner that died. Throws lock_timeout, or lock_busy if it may not wait.
+  bool lock(const lock_options& how) { return detail::lock(native(), how); }
   bool try_lock() { return check(shmd_lock(native(), 0)) != SHMD_TIMED_OUT; }
   template <class Rep, class Period>
   bool try_lock_for(std::chrono::duration<Rep, Period> timeout) {
@@ -168,7 +171,8 @@ class lockable {
 template <class K, class V, class S>
 class dict : public detail::owner,
              public detail::dict_writer<dict<K, V, S>, detail::root_place, K, stored<V, S>>,
-             public detail::lockable<dict<K, V, S>> {
+             public detail::lockable<dict<K, V, S>>,
+             public detail::managed<dict<K, V, S>> {
   using as_stored = stored<V, S>;
   using writer = detail::dict_writer<dict<K, V, S>, detail::root_place, K, as_stored>;
   template <class Range>
@@ -209,6 +213,11 @@ class dict : public detail::owner,
   explicit dict(create_only_t, const std::string& name, It first, It last, const options& o = {})
       : dict(SHMD_CREATE_ONLY, name, detail::iterator_pair<It>{first, last}, o) {}
 
+  // A new one with a random name, or without any; the one behind options::fd.
+  explicit dict(create_only_t, const options& o = {}) : dict(SHMD_CREATE_ONLY, nullptr, o) {}
+  explicit dict(anonymous_t, options o = {}) : dict(SHMD_OPEN_OR_CREATE, nullptr, o.nameless()) {}
+  explicit dict(const options& o) : dict(SHMD_OPEN_OR_CREATE, nullptr, o) {}
+
   dict(dict&&) noexcept = default;
   dict& operator=(dict&&) noexcept = default;
 
@@ -226,7 +235,7 @@ class dict : public detail::owner,
   void rebind(shmd_node) noexcept {}
 
  private:
-  dict(shmd_open_mode mode, const std::string& name, const options& o)
+  dict(shmd_open_mode mode, detail::maybe_name name, const options& o)
       : owner(detail::open<detail::no_fill>(mode, name, o, detail::type_name<K>::value,
                                             detail::type_name<as_stored>::value, nullptr)) {
     static_assert(detail::types<K, as_stored>::checked, "");

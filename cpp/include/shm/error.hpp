@@ -71,7 +71,8 @@ enum class errc : int {
   out_of_memory = SHMD_ERR_OUT_OF_MEMORY,
   unsupported = SHMD_ERR_UNSUPPORTED,
   system = SHMD_ERR_SYSTEM,
-  aborted = SHMD_ERR_ABORTED
+  aborted = SHMD_ERR_ABORTED,
+  owner_alive = SHMD_ERR_OWNER_ALIVE
 };
 
 // The category "shmdict". Lives for ever.
@@ -197,6 +198,8 @@ class SHM_VISIBLE error_category final : public std::error_category {
       throw key_not_found(code, message, info);
     case SHMD_TIMED_OUT:
       throw lock_busy(SHMD_ERR_LOCK_TIMEOUT, message, info);
+    case SHMD_ERR_OWNER_ALIVE:
+      throw lock_busy(code, message, info);
     case SHMD_ERR_NO_SUCH_DICT:
       throw no_such_dict(code, message, info);
     case SHMD_ERR_ALREADY_EXISTS:

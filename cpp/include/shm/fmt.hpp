@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "dict.hpp"
+#include "list.hpp"
 
 SHM_DETAIL_BEGIN
 
@@ -56,3 +57,21 @@ template <>
 struct fmt::formatter<shm::json_dict> : shm::detail::json_formatter {};
 template <>
 struct fmt::formatter<shm::json_ref> : shm::detail::json_formatter {};
+
+// Status and objects, as d.print_status() prints them.
+SHM_DETAIL_BEGIN
+struct text_formatter {
+  template <class Context>
+  constexpr auto parse(Context& context) {
+    return context.begin();
+  }
+  template <class T, class Context>
+  auto format(const T& figures, Context& context) const {
+    return fmt::format_to(context.out(), "{}", to_string(figures));
+  }
+};
+SHM_DETAIL_END
+template <>
+struct fmt::formatter<shm::status> : shm::detail::text_formatter {};
+template <>
+struct fmt::formatter<shm::object_info> : shm::detail::text_formatter {};

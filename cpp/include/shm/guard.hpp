@@ -36,6 +36,12 @@ inline bool lock(shmd_dict* d, std::int64_t timeout, bool busy = false) {
   return result == SHMD_RECOVERED;
 }
 
+inline bool lock(shmd_dict* d, const lock_options& how) {
+  const int result = check(shmd_lock_with(d, &how.native()));
+  if (result == SHMD_TIMED_OUT) throw_last(how.native().block != 0 ? SHMD_ERR_LOCK_TIMEOUT : SHMD_TIMED_OUT);
+  return result == SHMD_RECOVERED;
+}
+
 } // namespace detail
 
 class [[nodiscard]] guard {
@@ -48,6 +54,9 @@ class [[nodiscard]] guard {
       : guard(detail::access::of(d), detail::timeout_ns(timeout), false) {}
   template <class D, class Clock, class Duration>
   guard(D& d, std::chrono::time_point<Clock, Duration> until) : guard(d, until - Clock::now()) {}
+  template <class D>
+  guard(D& d, const lock_options& how)
+      : handle_(detail::access::of(d)), recovered_(detail::lock(handle_ ? handle_->get() : nullptr, how)) {}
   // Does not wait: throws lock_busy.
   template <class D>
   guard(D& d, std::try_to_lock_t) : guard(detail::access::of(d), 0, true) {}

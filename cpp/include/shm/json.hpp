@@ -19,6 +19,7 @@
 
 #include "detail/json_proxy.hpp"
 #include "dict.hpp"
+#include "list.hpp"
 
 SHM_NAMESPACE_BEGIN
 
@@ -190,7 +191,8 @@ class json_object {
 // A recursive dict by name. Its type is `dict<str, json>` to others: a typed dict of the same name is refused.
 class json_dict : public detail::owner,
                   public json_object<json_dict, detail::root_place>,
-                  public detail::lockable<json_dict> {
+                  public detail::lockable<json_dict>,
+                  public detail::managed<json_dict> {
  public:
   json_dict() noexcept = default; // closed
   explicit json_dict(const std::string& name, const options& o = {}) : json_dict(open_or_create, name, o) {}
@@ -206,6 +208,13 @@ class json_dict : public detail::owner,
   explicit json_dict(create_only_t, const std::string& name, const nlohmann::json& first, const options& o = {})
       : owner(fill(SHMD_CREATE_ONLY, name, first, o)) {}
 
+  // A new one with a random name, or without any; the one behind options::fd.
+  explicit json_dict(create_only_t, const options& o = {})
+      : owner(open<detail::no_fill>(SHMD_CREATE_ONLY, nullptr, o, nullptr)) {}
+  explicit json_dict(anonymous_t, options o = {})
+      : owner(open<detail::no_fill>(SHMD_OPEN_OR_CREATE, nullptr, o.nameless(), nullptr)) {}
+  explicit json_dict(const options& o) : owner(open<detail::no_fill>(SHMD_OPEN_OR_CREATE, nullptr, o, nullptr)) {}
+
   json_dict(json_dict&&) noexcept = default;
   json_dict& operator=(json_dict&&) noexcept = default;
 
@@ -214,7 +223,7 @@ class json_dict : public detail::owner,
 
  private:
   template <class Fill>
-  static std::shared_ptr<detail::handle> open(int mode, const std::string& name, const options& o, Fill* fill) {
+  static std::shared_ptr<detail::handle> open(int mode, detail::maybe_name name, const options& o, Fill* fill) {
     return detail::open(mode, name, o, detail::name_str, detail::type_name<json_dict>::value, fill);
   }
   static std::shared_ptr<detail::handle> fill(int mode, const std::string& name, const nlohmann::json& first,
@@ -283,6 +292,44 @@ void to_json(nlohmann::json& out, const dict_ref<K, V, ReadOnly>& d) {
 template <class K, class V>
 void to_json(nlohmann::json& out, const snapshot<K, V>& s) {
   out = s.to_map();
+}
+
+namespace detail {
+
+// Durations become seconds.
+template <class T>
+void figures_to_json(nlohmann::json& out, const T& figures) {
+  out = nlohmann::json::object();
+  each_figure(figures, [&](const char* name, const auto& value) {
+    using V = std::decay_t<decltype(value)>;
+    if constexpr (std::is_same_v<V, std::chrono::nanoseconds>)
+      out[name] = std::chrono::duration<double>(value).count();
+    else if constexpr (std::is_same_v<V, unlink_policy>)
+      out[name] = name_of(value);
+    else if constexpr (std::is_same_v<V, std::string>)
+      out[name] = printable(value);
+    else
+      out[name] = value;
+  });
+}
+
+} // namespace detail
+
+// Figures, by their names.
+inline void to_json(nlohmann::json& out, const lock_state& s) { detail::figures_to_json(out, s); }
+inline void to_json(nlohmann::json& out, const process& s) { detail::figures_to_json(out, s); }
+inline void to_json(nlohmann::json& out, const named_lock_state& s) { detail::figures_to_json(out, s); }
+inline void to_json(nlohmann::json& out, const status& s) {
+  out = nlohmann::json::object();
+  detail::figures_to_json(out["shared"], s.shared);
+  detail::figures_to_json(out["local"], s.local);
+  out["lock"] = s.lock;
+  out["processes"] = s.processes;
+  out["named_locks"] = s.named_locks;
+}
+inline void to_json(nlohmann::json& out, const object_info& o) {
+  detail::figures_to_json(out, o);
+  if (!o.error) out["lock"] = o.lock;
 }
 
 SHM_NAMESPACE_END

@@ -7,6 +7,7 @@
 #include <shmdict/shmdict.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -27,6 +28,11 @@ struct open_only_t {
 inline constexpr open_or_create_t open_or_create{};
 inline constexpr create_only_t create_only{}; // throws shm::already_exists
 inline constexpr open_only_t open_only{};     // throws shm::no_such_dict
+// A new dict without a name: for forked children, and whoever is given its descriptor (native_fd, options::fd).
+struct anonymous_t {
+  explicit anonymous_t() = default;
+};
+inline constexpr anonymous_t anonymous{};
 
 // When closing removes the name. Processes that are attached keep the nameless dict as long as they live.
 enum class unlink_policy : int {
@@ -56,6 +62,13 @@ inline void check_name(const std::string& name) { // the core sees no further th
     throw error(errc::invalid_name, "a dict's name cannot contain NUL: use 1 to 200 bytes of UTF-8 without '/' or NUL");
 }
 
+// What a dict is to be opened by; nullptr: no name.
+struct maybe_name {
+  maybe_name(const std::string& name) : text(name.c_str()) { check_name(name); } // as long as that string lives
+  maybe_name(std::nullptr_t) noexcept : text(nullptr) {}
+  const char* text;
+};
+
 } // namespace detail
 
 class options {
@@ -82,6 +95,10 @@ class options {
   }
   options& read_only(bool on = true) { return flag(SHMD_READ_ONLY, on); } // needs read permission only; never waits
   options& allow_other_owner(bool on = true) { return flag(SHMD_ALLOW_OTHER_OWNER, on); }
+  // Open the dict behind a descriptor, inherited or received: shm::dict<K, V> d{shm::options{}.fd(n)}. It stays the caller's.
+  options& fd(int descriptor) { return set(o_.fd, descriptor); }
+
+  options& nameless() { return flag(SHMD_ANONYMOUS, true); } // what shm::anonymous does
 
   const shmd_options& native() const noexcept { return o_; } // for the C interface
 
@@ -95,6 +112,46 @@ class options {
 
   shmd_options o_;
 };
+
+// How to wait for a dict's lock: d.lock(how), shm::guard{d, how}.
+class lock_options {
+ public:
+  lock_options() { shmd_lock_options_init(&o_); }
+
+  template <class Rep, class Period>
+  lock_options& timeout(std::chrono::duration<Rep, Period> t) { // default: options::timeout
+    o_.timeout = detail::timeout_ns(t);
+    return *this;
+  }
+  lock_options& block(bool on) { return set(o_.block, on); } // false: one try; shm::lock_busy if somebody holds it
+  // Between tries. Default: sleep until the owner unlocks. 0: busy wait, for sections of microseconds and idle processors.
+  template <class Rep, class Period>
+  lock_options& sleep_time(std::chrono::duration<Rep, Period> t) {
+    o_.sleep_time = detail::timeout_ns(t);
+    return *this;
+  }
+  lock_options& spin() { return sleep_time(std::chrono::nanoseconds(0)); }
+  // Take over from an owner that died as soon as that is noticed; at the end of the timeout look for its death once more.
+  // Both on. With both off its lock is left to whoever calls steal_lock(): lock_timeout names the dead.
+  lock_options& steal(bool on) { return set(o_.steal, on); }
+  lock_options& steal_after_timeout(bool on) { return set(o_.steal_after_timeout, on); }
+
+  const shmd_lock_options& native() const noexcept { return o_; }
+
+ private:
+  lock_options& set(int& field, bool on) {
+    field = on ? 1 : 0;
+    return *this;
+  }
+  shmd_lock_options o_;
+};
+
+// A name that nobody can guess: what a dict gets that is created without one.
+inline std::string random_name() {
+  char name[SHMD_RANDOM_NAME];
+  detail::check(shmd_random_name(name));
+  return name;
+}
 
 // Removes the name of a dict that need not be open. False if there is none. Who is attached keeps the nameless dict.
 // Errors: foreign_object (the object is not shmdict's and stays), invalid_name, permission_denied.

@@ -5,11 +5,18 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "../error.hpp"
+#include "../event.hpp"
 
 SHM_DETAIL_BEGIN
+
+using event_hook = std::function<void(const event&)>;
 
 class handle : public std::enable_shared_from_this<handle> {
  public:
@@ -26,15 +33,31 @@ class handle : public std::enable_shared_from_this<handle> {
   void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
   // The core's result if this was the last holder.
   int release() noexcept { return holders_.fetch_sub(1, std::memory_order_acq_rel) == 1 ? shmd_close(raw_) : 0; }
+  // Hooks that were replaced stay until the end: one may be what replaces itself.
+  int set_hook(event_hook hook) {
+    const event_hook* fresh = nullptr;
+    if (hook) {
+      const std::lock_guard<std::mutex> lock(hooks_mutex_);
+      fresh = hooks_.emplace_back(std::make_unique<event_hook>(std::move(hook))).get();
+    }
+    return shmd_set_event_hook(get(), fresh != nullptr ? call_hook : nullptr, const_cast<event_hook*>(fresh));
+  }
   int close() noexcept {
     if (open_.exchange(nullptr, std::memory_order_relaxed) == nullptr) return 0;
     return release();
   }
 
  private:
+  static void call_hook(void* hook, const shmd_event* e) noexcept {
+    (*static_cast<const event_hook*>(hook))(
+        {static_cast<event_kind>(e->kind), e->finished != 0, e->pid, e->position, e->program, e->name});
+  }
+
   shmd_dict* raw_;
   std::atomic<shmd_dict*> open_;
   std::atomic<int> holders_{1};
+  std::mutex hooks_mutex_;
+  std::vector<std::unique_ptr<event_hook>> hooks_;
 };
 
 SHM_DETAIL_END

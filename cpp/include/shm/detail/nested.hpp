@@ -56,6 +56,14 @@ class nested_reading : proxy_tag {
   }
   std::optional<mapped_type> get(arg_t<K> key) && { return bound_.get(key); }
   mapped_type get(arg_t<K> key, mapped_type otherwise) && { return bound_.get(key, std::move(otherwise)); }
+  template <class Keys = std::initializer_list<K>>
+  auto get_many(const Keys& wanted) && {
+    return bound_.get_many(wanted);
+  }
+  auto scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
+    return bound_.scan(prefix, cursor, limit);
+  }
+  auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return bound_.scan(cursor, limit); }
   auto at(arg_t<K> key) && { return bound_.at(key); }
   auto operator[](arg_t<K> key) && { return bound_[key]; }
   bool contains(arg_t<K> key) && { return bound_.contains(key); }
@@ -115,12 +123,12 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
 
   // A list, map, dict, ref or other nested dict: replaces the subtree in one commit. More than about 250,000 keys, those
   // of all levels together, are transaction_too_large, and nothing changed: fill another key in parts, or clear and fill.
-  void operator=(const local_type& entries) && { replace(entries); }
+  void operator=(const local_type& entries) && { assign(entries); }
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
-  void operator=(dict_proxy&& other) && { replace(std::move(other).value()); }
+  void operator=(dict_proxy&& other) && { assign(std::move(other).value()); }
   template <class D, class = decltype(std::declval<D>().to_map())>
   void operator=(D&& other) && {
-    replace(std::forward<D>(other).to_map());
+    assign(std::forward<D>(other).to_map());
   }
 
   // A dict_ref of it, created if missing.
@@ -139,6 +147,11 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
   }
   std::pair<iterator, bool> insert_or_assign(arg_t<K> key, mapped_type value) && {
     return bound_.insert_or_assign(key, std::move(value));
+  }
+  bool replace(arg_t<K> key, const mapped_type& value) && { return bound_.replace(key, value); }
+  template <class F, class... Timeout>
+  mapped_type get_or_compute(arg_t<K> key, F&& compute, Timeout... timeout) && {
+    return bound_.get_or_compute(key, compute, timeout...);
   }
   std::size_t erase(arg_t<K> key) && { return bound_.erase(key); }
   std::optional<mapped_type> extract(arg_t<K> key) && { return bound_.extract(key); }
@@ -160,7 +173,7 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
   }
 
  private:
-  void replace(const local_type& entries) {
+  void assign(const local_type& entries) {
     const auto& place = bound_.place();
     commit_at(place.parent, [&](shmd_node up) {
       return tree<dict<K, V>>::store(place.d, up, place.key.data(), place.key.size(), entries);

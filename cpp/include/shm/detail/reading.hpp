@@ -1,7 +1,11 @@
 // What can be read of a dict: the same for dicts, refs, transactions and nested proxies.
 #pragma once
 
+#include <exception>
+#include <initializer_list>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "../proxy.hpp"
 #include "../snapshot.hpp"
@@ -65,6 +69,28 @@ class dict_reader {
   typename element<Place, K, V>::view operator[](arg_t<K> key) const {
     return element<Place, K, V>::look(where(), key);
   }
+
+  // Values of several keys as one snapshot shows them, in the order of `keys`; nullopt for those that are absent.
+  template <class Keys = std::initializer_list<K>>
+  std::vector<std::optional<mapped_type>> get_many(const Keys& keys) const {
+    std::vector<std::optional<mapped_type>> out;
+    const auto s = snapshot();
+    for (const auto& key : keys) out.push_back(s.get(key));
+    return out;
+  }
+
+  // A portion of a walk over all entries, with string keys over those that begin with `prefix`. Begin with cursor 0, go on
+  // with the result's `next` until it is 0; the cursor may be kept for days or given to another process. `limit`: how many
+  // entries to look at. An entry that is there all the while is given once. A missing nested dict has none.
+  struct portion {
+    std::vector<value_type> entries;
+    std::uint64_t next = 0;
+  };
+  portion scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
+    static_assert(is_string<K>, "shm: only string keys have prefixes; use scan(cursor, limit)");
+    return scan_from(prefix, cursor, limit);
+  }
+  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const { return scan_from({}, cursor, limit); }
 
   bool contains(arg_t<K> key) const {
     const encoded_key<K> k(key);
@@ -149,6 +175,33 @@ class dict_reader {
   }
 
  private:
+  struct scanning {
+    portion out;
+    std::exception_ptr error;
+    static int found(void* self, shmd_snapshot* s, const shmd_entry* e) noexcept {
+      auto* me = static_cast<scanning*>(self);
+      try {
+        me->out.entries.emplace_back(decode<K>(e->key, e->key_size), load_entry<V>(s, *e));
+        return 0;
+      } catch (...) {
+        me->error = std::current_exception();
+        return SHMD_KEPT;
+      }
+    }
+  };
+  portion scan_from(std::string_view prefix, std::uint64_t cursor, std::size_t limit) const {
+    scanning c;
+    const int result = read_at(where(), [&](shmd_node node) {
+      c.out.entries.clear();
+      c.out.next = cursor;
+      return shmd_scan(where().d, node, &c.out.next, prefix.data(), prefix.size(), limit, scanning::found, &c);
+    });
+    if (c.error) std::rethrow_exception(c.error);
+    if (result < 0) throw_at(result, where());
+    if (result == SHMD_NOT_FOUND) c.out.next = 0;
+    return std::move(c.out);
+  }
+
   struct pinned_view {
     explicit pinned_view(shmd_dict* dict) : d(dict) {}
     pinned_view(const pinned_view&) = delete;

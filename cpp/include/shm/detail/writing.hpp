@@ -1,8 +1,10 @@
 // What can be changed in a dict: the same for dicts, refs, transactions and nested proxies.
 #pragma once
 
+#include <chrono>
 #include <initializer_list>
 
+#include "../options.hpp"
 #include "reading.hpp"
 
 SHM_DETAIL_BEGIN
@@ -73,6 +75,41 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   }
   static local_type fromkeys(std::initializer_list<K> keys, const mapped_type& value = {}) {
     return fromkeys<std::initializer_list<K>>(keys, value);
+  }
+
+  // Only if the key is there: whether it was.
+  bool replace(arg_t<K> key, const mapped_type& value) {
+    const encoded_key<K> k(key);
+    int result;
+    if constexpr (is_nested<V>) {
+      commit_scope scope(where().d);
+      shmd_node node, ignored;
+      result = where().find(&node);
+      if (result == 0) result = shmd_node_open(where().d, node, k.data(), k.size(), 0, &ignored);
+      if (result == 0) result = tree<V>::store(where().d, node, k.data(), k.size(), value);
+      if (result >= 0 && result != SHMD_NOT_FOUND) result = scope.commit();
+    } else {
+      const encoded_value<V> v(value);
+      result = read_at(where(), [&](shmd_node n) {
+        return shmd_put(where().d, n, k.data(), k.size(), v.data(), v.size(), SHMD_REPLACE_ONLY);
+      });
+    }
+    if (result < 0) throw_at<K>(result, where(), k);
+    return result != SHMD_NOT_FOUND;
+  }
+
+  // The present value; if there is none, compute() is called, and what it returns is stored and returned. Of all processes
+  // and threads that ask for one key at a time, one computes; the others wait for its result, nobody else for anything: the
+  // dict's lock is not held. If the computing process dies, or compute() throws (thrown on), the next one computes.
+  // Waits as long as compute() takes, or `timeout`: then lock_timeout names who computes. Not inside a transaction.
+  // compute() may use the dict; if it asks for the same key it gets would_deadlock.
+  template <class F>
+  mapped_type get_or_compute(arg_t<K> key, F&& compute) {
+    return compute_once(key, compute, SHMD_FOREVER);
+  }
+  template <class F, class Rep, class Period>
+  mapped_type get_or_compute(arg_t<K> key, F&& compute, std::chrono::duration<Rep, Period> timeout) {
+    return compute_once(key, compute, timeout_ns(timeout));
   }
 
   // How many were erased: 0 or 1. A nested dict goes with all that is in it.
@@ -165,6 +202,28 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   ~dict_writer() = default;
 
  private:
+  struct key_lock { // given back at the end of the scope
+    ~key_lock() { static_cast<void>(shmd_key_unlock(d, node, key, size)); }
+    shmd_dict* d;
+    shmd_node node;
+    const void* key;
+    std::size_t size;
+  };
+  template <class F>
+  mapped_type compute_once(arg_t<K> key, F& compute, std::int64_t timeout) {
+    if (auto present = this->get(key)) return std::move(*present);
+    const encoded_key<K> k(key);
+    shmd_node node{0, 0}; // missing levels are created first: the lock is one of a dict that is there
+    const int made = write_at(where(), [&](shmd_node n) { return node = n, 0; });
+    if (made < 0) throw_at<K>(made, where(), k);
+    const int result = shmd_key_lock(where().d, node, k.data(), k.size(), timeout);
+    if (result < 0) throw_at<K>(result, where(), k);
+    if (result == SHMD_TIMED_OUT) throw_at<K>(SHMD_ERR_LOCK_TIMEOUT, where(), k);
+    const key_lock held{where().d, node, k.data(), k.size()};
+    if (auto present = this->get(key)) return std::move(*present);
+    return insert(value_type(K(key), compute())).first->second;
+  }
+
   bool put_new(arg_t<K> key, const mapped_type& value) {
     const encoded_key<K> k(key);
     if constexpr (is_nested<V>) {

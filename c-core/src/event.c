@@ -1,0 +1,114 @@
+#include "event.h"
+
+#include <string.h>
+
+#include "attach.h"
+#include "error.h"
+#include "registry.h"
+
+#define MAX_NOTES 8u
+
+typedef struct note {
+  shmd_attachment* a; /* may be gone when the note is told: another thread closed it */
+  uint64_t serial;
+  shmd_event event;
+} note;
+
+static _Thread_local struct {
+  note notes[MAX_NOTES];
+  uint32_t count;
+  bool telling;
+} mine;
+
+void shmd_event_prepare(shmd_attachment* a) {
+  pthread_mutexattr_t re_entrant;
+  (void)pthread_mutexattr_init(&re_entrant);
+  (void)pthread_mutexattr_settype(&re_entrant, PTHREAD_MUTEX_RECURSIVE);
+  (void)pthread_mutex_init(&a->event_mutex, &re_entrant);
+  (void)pthread_mutexattr_destroy(&re_entrant);
+}
+
+void shmd_event_note(shmd_attachment* a, const shmd_event* event) {
+  if (mine.count == MAX_NOTES) {
+    memmove(mine.notes, mine.notes + 1, (MAX_NOTES - 1) * sizeof mine.notes[0]);
+    --mine.count;
+  }
+  mine.notes[mine.count].a = a;
+  mine.notes[mine.count].serial = a->serial;
+  mine.notes[mine.count].event = *event;
+  ++mine.count;
+}
+
+void shmd_event_owner_died(shmd_attachment* a, uint32_t slot, int result, bool finished) {
+  shmd_event event;
+  memset(&event, 0, sizeof event);
+  event.kind = SHMD_EVENT_TOOK_OVER;
+  event.position = shmd_load_acquire(&shmd_control_of(a)->published);
+  if (slot < a->max_processes) {
+    const shmd_slot* entry = shmd_slot_of(a, slot);
+    /* SYNC slot-entry: observes the pid of a complete entry. */
+    event.pid = (int64_t)shmd_load_acquire(&entry->pid);
+    shmd_slot_program(entry, event.program, sizeof event.program);
+  }
+  shmd_event_note(a, &event);
+  if (result < 0) return;
+  event.kind = SHMD_EVENT_RECOVERED;
+  event.finished = finished;
+  shmd_event_note(a, &event);
+}
+
+void shmd_event_forget(const shmd_attachment* a) {
+  uint32_t i, kept = 0;
+  for (i = 0; i < mine.count; ++i)
+    if (mine.notes[i].a != a) mine.notes[kept++] = mine.notes[i];
+  mine.count = kept;
+}
+
+void shmd_event_forked(void) { mine.count = 0; }
+
+static void tell(const note* n) {
+  shmd_dict* d;
+  if (!shmd_registry_hold(n->a, n->serial)) return;
+  (void)pthread_mutex_lock(&n->a->event_mutex);
+  for (d = n->a->hooks; d != NULL;) {
+    shmd_dict* next = d->next_hook; /* a hook may remove itself */
+    d->hook(d->hook_context, &n->event);
+    d = next;
+  }
+  (void)pthread_mutex_unlock(&n->a->event_mutex);
+  (void)shmd_detach(n->a, false, false);
+}
+
+void shmd_event_deliver(void) {
+  const shmd_error_info before = *shmd_last_error();
+  if (mine.telling) return; /* a hook's call: the loop below goes on with it */
+  mine.telling = true;
+  while (mine.count != 0) {
+    const note first = mine.notes[0];
+    --mine.count;
+    memmove(mine.notes, mine.notes + 1, mine.count * sizeof mine.notes[0]);
+    tell(&first);
+  }
+  mine.telling = false;
+  *shmd_error_slot() = before; /* of the call that is just returning */
+}
+
+int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context) {
+  shmd_attachment* a;
+  shmd_dict** link;
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_set_event_hook: the handle is closed");
+  a = d->attachment;
+  (void)pthread_mutex_lock(&a->event_mutex);
+  for (link = &a->hooks; *link != NULL && *link != d; link = &(*link)->next_hook) {
+  }
+  if (*link == d) *link = d->next_hook;
+  d->hook = hook;
+  d->hook_context = context;
+  d->next_hook = NULL;
+  if (hook != NULL) {
+    d->next_hook = a->hooks;
+    a->hooks = d;
+  }
+  (void)pthread_mutex_unlock(&a->event_mutex);
+  return 0;
+}

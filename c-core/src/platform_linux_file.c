@@ -1,0 +1,133 @@
+/*
+ * The port to Linux, second part: directories and ordinary files. Nothing here runs under a lock.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+#define DIRECTORY "/dev/shm"
+#define PREFIX "shmdict."
+#define DESCRIPTOR_PATH 32
+
+int shmd_os_duplicate(int fd) {
+  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  return copy >= 0 ? copy : -errno;
+}
+
+int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
+  DIR* directory = opendir(DIRECTORY);
+  int result = 0;
+  if (directory == NULL) return -errno;
+  while (result == 0) {
+    const struct dirent* entry;
+    errno = 0;
+    entry = readdir(directory); /* NOLINT(concurrency-mt-unsafe): a stream of our own */
+    if (entry == NULL) {
+      result = -errno;
+      break;
+    }
+    if (strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) == 0)
+      result = found(context, entry->d_name + sizeof PREFIX - 1);
+  }
+  (void)closedir(directory);
+  return result;
+}
+
+/* ---- files ---- */
+
+int shmd_os_file_open(const char* path) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  return fd >= 0 ? fd : -errno;
+}
+
+/* Opens the directory that `path` lies in, and finds its last part. */
+static int open_directory(const char* path, const char** base) {
+  const char* slash = strrchr(path, '/');
+  char* directory;
+  int fd;
+  *base = slash != NULL ? slash + 1 : path;
+  if ((*base)[0] == '\0') return -EISDIR;
+  if (slash == NULL)
+    directory = strdup(".");
+  else
+    directory = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+  if (directory == NULL) return -ENOMEM;
+  fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fd = -errno;
+  free(directory);
+  return fd;
+}
+
+static int choose_temporary(shmd_os_file* file) {
+  uint64_t token[2];
+  const int result = shmd_os_random(token, sizeof token);
+  if (result < 0) return result;
+  (void)snprintf(file->temporary, sizeof file->temporary, ".shmdict-%016llx%016llx", (unsigned long long)token[0],
+                 (unsigned long long)token[1]);
+  return 0;
+}
+
+/* Without a name if the file system can; else under one that begins with a dot, which a crash leaves behind. */
+int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file) {
+  char own[DESCRIPTOR_PATH];
+  int result = 0;
+  memset(file, 0, sizeof *file);
+  file->fd = -1;
+  file->directory = open_directory(path, &file->base);
+  if (file->directory < 0) return file->directory;
+  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
+    (void)snprintf(own, sizeof own, "/proc/self/fd/%d", file->directory);
+    file->fd = open(own, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
+    if (file->fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) result = -errno;
+  }
+  if (file->fd < 0 && result == 0) {
+    result = choose_temporary(file);
+    if (result == 0) {
+      file->fd = openat(file->directory, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)permissions);
+      if (file->fd < 0) result = -errno;
+    }
+    if (result < 0) file->temporary[0] = '\0';
+  }
+  if (result < 0) shmd_os_file_abandon(file);
+  return result;
+}
+
+/*
+ * Steps: (1) the bytes are on the disk (2) the file has a temporary name (3) that name becomes the path's, whatever was
+ * there (4) the directory is on the disk. Killed before (3): the path leads where it led; after (2) a temporary name stays.
+ */
+int shmd_os_file_finish(shmd_os_file* file) {
+  char own[DESCRIPTOR_PATH];
+  int result = fsync(file->fd) == 0 ? 0 : -errno;
+  if (result == 0 && file->temporary[0] == '\0') {
+    result = choose_temporary(file);
+    (void)snprintf(own, sizeof own, "/proc/self/fd/%d", file->fd);
+    if (result == 0 && linkat(AT_FDCWD, own, file->directory, file->temporary, AT_SYMLINK_FOLLOW) != 0) {
+      result = -errno;
+      file->temporary[0] = '\0';
+    }
+  }
+  if (result == 0 && renameat(file->directory, file->temporary, file->directory, file->base) != 0) result = -errno;
+  if (result == 0) {
+    file->temporary[0] = '\0';
+    if (fsync(file->directory) != 0 && errno != EINVAL) result = -errno;
+  }
+  shmd_os_file_abandon(file);
+  return result;
+}
+
+void shmd_os_file_abandon(shmd_os_file* file) {
+  if (file->temporary[0] != '\0') (void)unlinkat(file->directory, file->temporary, 0);
+  file->temporary[0] = '\0';
+  shmd_os_close(file->fd);
+  shmd_os_close(file->directory);
+  file->fd = file->directory = -1;
+}

@@ -1,0 +1,233 @@
+// Backups: consistent, whole or not there, readable as objects, refused when damaged.
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <string>
+
+#include "multiprocess/crash_support.hpp"
+#include "support/catch.hpp"
+#include "support/process.hpp"
+
+using namespace support;
+
+namespace {
+
+class Directory {
+ public:
+  explicit Directory(const std::string& base) {
+    path_ = base + "/shmdict.test.XXXXXX";
+    if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp");
+  }
+  ~Directory() {
+    for (const auto& name : entries()) unlink((path_ + "/" + name).c_str());
+    rmdir(path_.c_str());
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  std::vector<std::string> entries() const {
+    std::vector<std::string> out;
+    DIR* dir = opendir(path_.c_str());
+    while (const dirent* e = readdir(dir))
+      if (std::string(e->d_name) != "." && std::string(e->d_name) != "..") out.push_back(e->d_name);
+    closedir(dir);
+    return out;
+  }
+
+ private:
+  std::string path_;
+};
+
+shmd_options typed() {
+  auto o = with(SHMD_UNLINK_LAST_CLOSES);
+  o.key_type = "str";
+  o.value_type = "bytes";
+  return o;
+}
+
+// Nested dicts, an empty one, large values, and what is dead by now.
+void fill(crash::World& w) {
+  for (int i = 0; i < 400; ++i) w.put({"k" + std::to_string(i)}, crash::value_of(50, static_cast<std::uint64_t>(i)));
+  for (int i = 0; i < 400; i += 2) w.erase({"k" + std::to_string(i)});
+  w.put({"large"}, crash::value_of(700'000, 1));
+  w.create({"a"});
+  w.create({"a", "b"});
+  w.create({"a", "b", "c"});
+  w.create({"empty"});
+  for (int i = 0; i < 50; ++i) w.put({"a", "b", "c", "deep" + std::to_string(i)}, std::to_string(i));
+  w.put({"a", "value"}, "");
+}
+
+int open_file(const std::string& path, shmd_dict** d) {
+  shmd_options o;
+  shmd_options_init(&o);
+  o.fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  o.flags = SHMD_READ_ONLY;
+  const int result = shmd_open(nullptr, &o, d);
+  close(o.fd);
+  return result;
+}
+
+void flip(const std::string& path, off_t offset) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  std::uint64_t word = 0;
+  REQUIRE(pread(fd, &word, sizeof word, offset) == sizeof word);
+  word ^= 0xff00ff;
+  REQUIRE(pwrite(fd, &word, sizeof word, offset) == sizeof word);
+  close(fd);
+}
+
+} // namespace
+
+TEST_CASE("a backup is an object that can be opened and checked, and restores to the same dict", "[backup]") {
+  for (const char* base : {"/tmp", "/dev/shm"}) { // on another file system and on the objects' own
+    INFO(base);
+    Name name("backup"), again("restored");
+    Directory directory(base);
+    const std::string path = directory.file("dict.backup");
+    Handle d(name, typed());
+    crash::World w(d);
+    fill(w);
+    must(shmd_named_lock(d, "job", 0), "named_lock");
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    CHECK(directory.entries() == std::vector<std::string>{"dict.backup"});
+    struct stat s;
+    REQUIRE(stat(path.c_str(), &s) == 0);
+    CHECK(s.st_size == std::int64_t{64} << 20);
+    CHECK(s.st_blocks * 512 < 4 << 20); // live data only
+    CHECK((s.st_mode & 0777) == 0600);
+
+    shmd_dict* file = nullptr;
+    REQUIRE(open_file(path, &file) == 0);
+    CHECK(std::string(shmd_name(file)) == std::string(name));
+    CHECK(shmd_check(file, nullptr, nullptr) == 0);
+    CHECK(crash::difference(crash::dump(file), w.tree).empty());
+    CHECK(crash::dump(file) == w.tree);
+    CHECK(put(file, "k", 1) == SHMD_ERR_READ_ONLY);
+    REQUIRE(shmd_close(file) == 0);
+    REQUIRE(stat(path.c_str(), &s) == 0); // closing removed nothing
+
+    shmd_dict* copy = nullptr;
+    REQUIRE(shmd_restore(path.c_str(), again.c_str(), nullptr, &copy) == SHMD_CREATED);
+    CHECK(crash::dump(copy) == w.tree);
+    CHECK(shmd_check(copy, nullptr, nullptr) == 0);
+    CHECK(shmd_named_lock(copy, "job", 0) == 0); // locks are of the living dict
+    shmd_stats stats;
+    REQUIRE(shmd_stat(copy, &stats) == 0);
+    CHECK(std::string(stats.value_type) == "bytes");
+    CHECK(stats.max_size == std::uint64_t{64} << 20);
+    CHECK(put(copy, "new", 1) == 0);
+    REQUIRE(shmd_close(copy) == 0);
+    CHECK_FALSE(again.exists());
+
+    shmd_options larger = with(SHMD_UNLINK_LAST_CLOSES);
+    larger.max_size = std::uint64_t{256} << 20;
+    REQUIRE(shmd_restore(path.c_str(), again.c_str(), &larger, nullptr) == SHMD_CREATED);
+    CHECK(again.exists()); // stays, open nowhere
+    Handle reopened(again, typed());
+    REQUIRE(shmd_stat(reopened, &stats) == 0);
+    CHECK(stats.max_size == std::uint64_t{256} << 20);
+    CHECK(crash::dump(reopened) == w.tree);
+  }
+}
+
+// The mechanism: one snapshot. Entries read one by one would be of different moments.
+TEST_CASE("a backup under writers is of one moment, and does not hold them up", "[backup]") {
+  Name name("backup.busy"), again("backup.busy.restored");
+  Directory directory("/tmp");
+  const std::string path = directory.file("b");
+  Handle d(name, typed());
+  const auto write_all = [](shmd_dict* to, std::uint64_t n) {
+    must(shmd_begin(to, SHMD_FOREVER), "begin");
+    for (int i = 0; i < 100; ++i) must(put(to, "k" + std::to_string(i), n), "put");
+    must(shmd_commit(to), "commit");
+  };
+  for (std::uint64_t i = 0; i < 30000; ++i)
+    must(put(d, "still" + std::to_string(i), i), "put"); // the copy takes its time
+  write_all(d, 1);
+  Shared<std::atomic<std::uint64_t>> stop, rounds;
+  Child writer([&] {
+    Handle own(name, typed());
+    for (std::uint64_t n = 2; *stop == 0; ++n, ++*rounds) write_all(own, n);
+    return 0;
+  });
+  REQUIRE(eventually([&] { return *rounds > 2; }));
+  for (int i = 0; i < 4; ++i) {
+    const std::uint64_t before = *rounds;
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    CHECK(*rounds > before);
+    shmd_dict* file = nullptr;
+    REQUIRE(open_file(path, &file) == 0);
+    const std::uint64_t n = get(file, "k0");
+    for (int k = 1; k < 100; ++k) REQUIRE(get(file, "k" + std::to_string(k)) == n);
+    CHECK(shmd_check(file, nullptr, nullptr) == 0);
+    REQUIRE(shmd_close(file) == 0);
+  }
+  *stop = 1;
+  REQUIRE(writer.join() == 0);
+}
+
+TEST_CASE("damaged, truncated and foreign files are refused by name, and nothing is restored", "[backup]") {
+  Name name("backup.damaged"), again("backup.damaged.restored");
+  Directory directory("/tmp");
+  const std::string path = directory.file("b");
+  Handle d(name, typed());
+  crash::World w(d);
+  fill(w);
+  const auto restore = [&] {
+    const int result = shmd_restore(path.c_str(), again.c_str(), nullptr, nullptr);
+    REQUIRE_FALSE(again.exists());
+    return result;
+  };
+  const auto fresh = [&] { REQUIRE(shmd_backup(d, path.c_str()) == 0); };
+  fresh();
+  flip(path, 4096 + 448); // head
+  CHECK(restore() == SHMD_ERR_CORRUPT);
+  CHECK_THAT(shmd_last_error()->message, contains("damaged"));
+  fresh();
+  flip(path, 48); // segment_size
+  CHECK(restore() == SHMD_ERR_CORRUPT);
+  fresh();
+  flip(path, 0); // magic
+  CHECK(restore() == SHMD_ERR_FOREIGN_OBJECT);
+  fresh();
+  flip(path, 8); // layout
+  CHECK(restore() == SHMD_ERR_LAYOUT_MISMATCH);
+  fresh();
+  REQUIRE(truncate(path.c_str(), 100'000) == 0);
+  CHECK(restore() == SHMD_ERR_INCOMPLETE_OBJECT);
+  REQUIRE(truncate(path.c_str(), 0) == 0);
+  CHECK(restore() == SHMD_ERR_INCOMPLETE_OBJECT);
+  CHECK(shmd_restore(directory.file("none").c_str(), again.c_str(), nullptr, nullptr) == SHMD_ERR_SYSTEM);
+  CHECK(shmd_restore("/tmp", again.c_str(), nullptr, nullptr) == SHMD_ERR_FOREIGN_OBJECT);
+  fresh();
+  shmd_options o = typed();
+  o.value_type = "i64";
+  CHECK(shmd_restore(path.c_str(), again.c_str(), &o, nullptr) == SHMD_ERR_TYPE_MISMATCH);
+  CHECK(shmd_restore(path.c_str(), name.c_str(), nullptr, nullptr) == SHMD_ERR_ALREADY_EXISTS);
+}
+
+TEST_CASE("a backup that fails leaves the one before in its place", "[backup]") {
+  Name name("backup.fails");
+  Directory directory("/tmp");
+  const std::string path = directory.file("b");
+  Handle d(name, typed());
+  must(put(d, "a", 1), "put");
+  REQUIRE(shmd_backup(d, path.c_str()) == 0);
+  must(put(d, "a", 2), "put");
+  must(shmd_begin(d, 0), "begin");
+  CHECK(shmd_backup(d, path.c_str()) == SHMD_ERR_IN_TRANSACTION);
+  must(shmd_abort(d), "abort");
+  CHECK(shmd_backup(d, "/tmp/no such directory/b") == SHMD_ERR_SYSTEM);
+  CHECK(shmd_backup(d, (path + "/below").c_str()) == SHMD_ERR_SYSTEM);
+  CHECK(shmd_backup(d, "/tmp/") == SHMD_ERR_SYSTEM);
+  shmd_dict* file = nullptr;
+  REQUIRE(open_file(path, &file) == 0);
+  CHECK(get(file, "a") == 1);
+  REQUIRE(shmd_close(file) == 0);
+  REQUIRE(shmd_backup(d, path.c_str()) == 0);
+  REQUIRE(open_file(path, &file) == 0);
+  CHECK(get(file, "a") == 2);
+  REQUIRE(shmd_close(file) == 0);
+  CHECK(directory.entries().size() == 1);
+}

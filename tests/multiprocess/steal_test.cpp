@@ -1,0 +1,221 @@
+// Ways to wait for the dict's lock, taking it over by hand, and events.
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/process.hpp"
+
+using namespace support;
+
+namespace {
+
+shmd_lock_options waiting(std::int64_t timeout) {
+  shmd_lock_options o;
+  shmd_lock_options_init(&o);
+  o.timeout = timeout;
+  return o;
+}
+
+struct Event {
+  int kind, finished;
+  std::int64_t pid;
+  std::string name;
+};
+void collect(void* context, const shmd_event* e) {
+  static_cast<std::vector<Event>*>(context)->push_back({e->kind, e->finished, e->pid, e->name});
+}
+
+// A child that has locked the dict and waits to be killed.
+struct Owner {
+  explicit Owner(const std::string& name)
+      : child([this, name] {
+          Handle d(name);
+          must(shmd_lock(d, SHMD_FOREVER), "lock");
+          *locked = 1;
+          for (;;) pause();
+          return 0;
+        }) {
+    if (!eventually([this] { return *locked == 1; })) throw std::runtime_error("the owner did not lock");
+  }
+  Shared<std::atomic<int>> locked;
+  Child child;
+};
+
+} // namespace
+
+TEST_CASE("lock options: one try, a timeout, busy waiting, sleeping between tries", "[lock]") {
+  Name name("lock.options");
+  Handle d(name);
+  Owner owner(name);
+  auto how = waiting(SHMD_FOREVER);
+  how.block = 0;
+  CHECK(shmd_lock_with(d, &how) == SHMD_TIMED_OUT);
+  for (const std::int64_t sleep : {std::int64_t{SHMD_UNTIL_WOKEN}, std::int64_t{0}, std::int64_t{1000000}}) {
+    how = waiting(30'000'000);
+    how.sleep_time = sleep;
+    const auto start = now_ns();
+    CHECK(shmd_lock_with(d, &how) == SHMD_TIMED_OUT);
+    CHECK(now_ns() - start >= 30'000'000);
+    CHECK(shmd_last_error()->pid == owner.child.pid());
+    CHECK(shmd_last_error()->waited_ns >= 30'000'000);
+    CHECK(shmd_last_error()->held_ns > 0);
+  }
+  owner.child.end(SIGKILL);
+  how = waiting(5'000'000'000);
+  how.sleep_time = 0;
+  CHECK(shmd_lock_with(d, &how) == SHMD_RECOVERED); // busy waiting, too, notices a death
+  CHECK(shmd_unlock(d) == 0);
+}
+
+// The mechanism: `steal` and `steal_last` of shmd_lock_wait in shmd_lock_wait_for().
+TEST_CASE("who does not want to take over from the dead is told of them, or takes over at the end of the timeout",
+          "[lock]") {
+  Name name("lock.nosteal");
+  Handle d(name);
+  {
+    Owner owner(name);
+    owner.child.end(SIGKILL);
+  }
+  auto how = waiting(60'000'000);
+  how.steal = how.steal_after_timeout = 0;
+  CHECK(shmd_lock_with(d, &how) == SHMD_TIMED_OUT);
+  shmd_lock_info info;
+  REQUIRE(shmd_lock_status(d, &info) == 0);
+  CHECK(info.held == 1);
+  CHECK(info.alive == 0);
+  CHECK(info.since > 0);
+  how.steal_after_timeout = 1;
+  const auto start = now_ns();
+  CHECK(shmd_lock_with(d, &how) == SHMD_RECOVERED);
+  CHECK(now_ns() - start >= 60'000'000);
+  CHECK(shmd_unlock(d) == 0);
+}
+
+TEST_CASE("the lock is taken over by hand from a dead owner of that pid only", "[lock]") {
+  Name name("lock.steal");
+  Handle d(name);
+  CHECK(shmd_lock_steal(d, getpid()) == SHMD_NOT_FOUND); // nobody holds it
+  Owner owner(name);
+  const std::int64_t pid = owner.child.pid();
+  CHECK(shmd_lock_steal(d, pid + 1) == SHMD_NOT_FOUND);
+  CHECK(shmd_lock_steal(d, pid) == SHMD_ERR_OWNER_ALIVE);
+  CHECK(shmd_last_error()->pid == pid);
+  CHECK_THAT(shmd_last_error()->message, contains("alive"));
+  CHECK(shmd_lock_steal(d, 0) == SHMD_ERR_OWNER_ALIVE);
+  shmd_lock_info info;
+  REQUIRE(shmd_lock_status(d, &info) == 0);
+  CHECK(info.pid == pid); // nothing was taken from it
+  owner.child.end(SIGKILL);
+  CHECK(shmd_lock_steal(d, pid + 1) == SHMD_NOT_FOUND);
+  CHECK(shmd_lock_steal(d, pid) == SHMD_RECOVERED);
+  REQUIRE(shmd_lock_status(d, &info) == 0);
+  CHECK(info.by_this_thread == 1);
+  CHECK(put(d, "k", 1) == 0);
+  CHECK(shmd_unlock(d) == 0);
+  CHECK(shmd_unlock(d) == SHMD_ERR_NOT_LOCKED);
+}
+
+TEST_CASE("of many who take over by hand one succeeds", "[lock]") {
+  Name name("lock.race");
+  for (int round = 0; round < 10; ++round) {
+    Handle d(name);
+    Owner owner(name);
+    const std::int64_t pid = owner.child.pid();
+    owner.child.end(SIGKILL);
+    Shared<std::atomic<int>> go, won;
+    const auto rob = [&] {
+      Handle own(name);
+      while (*go == 0) {
+      }
+      const int result = shmd_lock_steal(own, pid);
+      if (result == SHMD_RECOVERED) {
+        ++*won;
+        must(shmd_unlock(own), "unlock");
+      }
+      return result == SHMD_RECOVERED || result == SHMD_NOT_FOUND || result == SHMD_ERR_OWNER_ALIVE ? 0 : 1;
+    };
+    Child a(rob), b(rob), c(rob);
+    *go = 1;
+    CHECK(a.join() == 0);
+    CHECK(b.join() == 0);
+    CHECK(c.join() == 0);
+    CHECK(*won == 1);
+  }
+}
+
+// The mechanism: take_over() notes, tell_events() tells when the lock is free.
+TEST_CASE("hooks are told of take-overs once the lock is free, and may use the dict", "[event]") {
+  Name name("event");
+  Handle d(name), second(name);
+  std::vector<Event> seen, also;
+  struct Context {
+    shmd_dict* d;
+    std::vector<Event>* seen;
+    int locked;
+  } context{d, &seen, 0};
+  REQUIRE(shmd_set_event_hook(
+              d,
+              [](void* c, const shmd_event* e) {
+                auto* me = static_cast<Context*>(c);
+                collect(me->seen, e);
+                shmd_lock_info info;
+                must(shmd_lock_status(me->d, &info), "status");
+                me->locked += info.held;
+                must(put(me->d, "hook", 1), "put");
+              },
+              &context) == 0);
+  REQUIRE(shmd_set_event_hook(second, collect, &also) == 0);
+  std::int64_t pid;
+  {
+    Owner owner(name);
+    pid = owner.child.pid();
+    owner.child.end(SIGKILL);
+  }
+  REQUIRE(shmd_lock(d, SHMD_FOREVER) == SHMD_RECOVERED);
+  CHECK(put(d, "inside", 1) == 0);
+  CHECK(seen.empty()); // not while it is held
+  REQUIRE(shmd_unlock(d) == 0);
+  REQUIRE(seen.size() == 2);
+  CHECK(seen[0].kind == SHMD_EVENT_TOOK_OVER);
+  CHECK(seen[0].pid == pid);
+  CHECK(seen[1].kind == SHMD_EVENT_RECOVERED);
+  CHECK(seen[1].finished == 0);
+  CHECK(context.locked == 0);
+  CHECK(also.size() == 2);
+  CHECK(get(d, "hook") == 1);
+
+  Shared<std::atomic<int>> held;
+  {
+    Child holder([&] {
+      Handle own(name);
+      must(shmd_named_lock(own, "nightly", 0), "named_lock");
+      *held = 1;
+      for (;;) pause();
+      return 0;
+    });
+    REQUIRE(eventually([&] { return *held == 1; }));
+    pid = holder.pid();
+  }
+  REQUIRE(shmd_set_event_hook(second, nullptr, nullptr) == 0);
+  REQUIRE(shmd_named_lock(d, "nightly", 1'000'000'000) == SHMD_RECOVERED);
+  REQUIRE(seen.size() == 3);
+  CHECK(seen[2].kind == SHMD_EVENT_TOOK_OVER);
+  CHECK(seen[2].pid == pid);
+  CHECK(seen[2].name == "nightly");
+  CHECK(also.size() == 2); // removed
+  REQUIRE(shmd_set_event_hook(d, nullptr, nullptr) == 0);
+}
+
+TEST_CASE("a single write that takes over tells its event before it returns", "[event]") {
+  Name name("event.put");
+  Handle d(name);
+  std::vector<Event> seen;
+  REQUIRE(shmd_set_event_hook(d, collect, &seen) == 0);
+  {
+    Owner owner(name);
+    owner.child.end(SIGKILL);
+  }
+  REQUIRE(put(d, "k", 1) == 0);
+  CHECK(seen.size() == 2);
+}
