@@ -37,7 +37,7 @@ struct shmd_follower {
   shmd_paths paths;
   bool rooted;       /* `paths` stands at `at` */
   uint64_t joined;   /* commits up to this position are handed out as one: something in them cannot be told */
-  bool behind;       /* RESYNC was answered, and the event raised, since the last seek */
+  bool behind;       /* told so, and its event raised, since the last seek */
   uint64_t stalled;  /* `published` when a batch could not be completed for that: nothing new before it moves; or 0 */
   uint64_t at;       /* where the next batch begins: the beginning of a commit */
   uint64_t position; /* behind what was handed out */

@@ -74,7 +74,7 @@ class _Options(ctypes.Structure):  # the library is told its size, and refuses a
     _fields_ = [("struct_size", c_uint32), ("layout_version", c_uint32), ("mode", c_int), ("unlink", c_int),
                 ("flags", c_uint32), ("permissions", c_uint32), ("max_size", c_uint64), ("segment_size", c_uint64),
                 ("buffer_size", c_uint64), ("max_pin_bytes", c_uint64), ("max_processes", c_uint32),
-                ("reserved", c_uint32), ("timeout", c_uint64), ("key_type", c_char_p), ("value_type", c_char_p),
+                ("fd", c_int), ("timeout", c_uint64), ("key_type", c_char_p), ("value_type", c_char_p),
                 ("init", _Init), ("init_context", c_void_p)]
 
 
@@ -89,8 +89,8 @@ class _Entry(ctypes.Structure):
 
 class _LockInfo(ctypes.Structure):
     _fields_ = [("held", c_int), ("alive", c_int), ("by_this_thread", c_int), ("waiters", c_uint32), ("slot", c_uint32),
-                ("pid", c_int64), ("thread", c_int64), ("held_ns", c_uint64), ("acquisitions", c_uint64),
-                ("program", c_char * 32), ("room", c_uint8 * 128)]
+                ("pid", c_int64), ("thread", c_int64), ("held_ns", c_uint64), ("since", c_uint64),
+                ("acquisitions", c_uint64), ("program", c_char * 32), ("room", c_uint8 * 128)]
 
 
 class _Stats(ctypes.Structure):

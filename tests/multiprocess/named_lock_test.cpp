@@ -1,5 +1,8 @@
 // Named locks: mutual exclusion across handles and processes, take-over from the dead, and that nobody sees them.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -79,6 +82,32 @@ TEST_CASE("one holder at a time, of all threads and processes", "[named]") {
   CHECK(board->total == 900);
   CHECK(locks(d).empty());
   CHECK(check(d).empty());
+}
+
+// The mechanism: `incarnation` in same_incarnation() (named_lock.c). Pid, start time and slot are the same before and after.
+TEST_CASE("a program that takes its own place does not hold what it held before", "[named]") {
+  Name name("named.exec");
+  shmd_options options = small_options();
+  options.max_processes = 2; // so that it gets its old slot again
+  Handle keeper(name, options);
+  Child process([&]() -> int {
+    Handle d(name);
+    must(shmd_named_lock(d, "job", 0), "named_lock");
+    setenv("NAMED_LOCK_AGAIN", name.c_str(), 1);
+    execl("/proc/self/exe", "again", "a program that took its own place", static_cast<char*>(nullptr));
+    return 99;
+  });
+  CHECK(process.join() == 0);
+}
+TEST_CASE("a program that took its own place", "[.]") {
+  const char* name = std::getenv("NAMED_LOCK_AGAIN");
+  REQUIRE(name != nullptr);
+  Handle d(name);
+  const auto held = locks(d);
+  REQUIRE(held.size() == 1);
+  REQUIRE(held[0].pid == getpid());
+  CHECK(held[0].alive == 0);
+  REQUIRE(shmd_named_lock(d, "job", 100'000'000) == SHMD_RECOVERED);
 }
 
 // The mechanism: the holder's slot byte (lives() in named_lock.c), asked again after each slice.
