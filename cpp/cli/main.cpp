@@ -1,0 +1,18 @@
+#include <unistd.h>
+
+#include <clocale>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "commands.hpp"
+#include "dict_handle.hpp"
+
+int main(int argc, char** argv) {
+  if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) std::setlocale(LC_CTYPE, ""); // NOLINT: widths of characters
+  std::signal(SIGPIPE, SIG_IGN); // a closed pipe ends the command in order: dicts are closed
+  const int code = cli::run(argc, argv);
+  std::fflush(stderr);
+  if (cli::leave_as_found()) std::_Exit(code); // stdout was flushed: an orphan stays what it is
+  return code;
+}

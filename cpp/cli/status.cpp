@@ -1,0 +1,129 @@
+#include "status.hpp"
+
+#include <fmt/format.h>
+
+#include "output.hpp"
+#include "shm/error.hpp"
+#include "units.hpp"
+
+namespace cli {
+namespace {
+
+std::string id_text(const shmd_stats& s) {
+  return to_hex({reinterpret_cast<const char*>(s.id), sizeof s.id}).substr(2);
+}
+
+std::string or_none(const char* name) { return *name != '\0' ? name : "(not named: raw bytes)"; }
+
+std::string attached_text(const status& s) {
+  auto text = fmt::format("{} of {} processes", s.stats.attached, s.stats.max_processes);
+  if (s.orphan) text += ": an orphan; `shmdict unlink --orphans` removes it";
+  return text;
+}
+
+std::string pin_text(const shmd_stats& s) {
+  if (s.oldest_pin == UINT64_MAX) return "none";
+  return fmt::format("held by process {}, {} behind", s.oldest_pin_pid,
+                     bytes_text(s.position - std::min(s.oldest_pin, s.position)));
+}
+
+} // namespace
+
+const char* unlink_policy(int policy) {
+  switch (policy) {
+    case SHMD_UNLINK_LAST_CLOSES:
+      return "last_closes";
+    case SHMD_UNLINK_CREATOR_CLOSES:
+      return "creator_closes";
+    case SHMD_UNLINK_THIS_CLOSES:
+      return "this_closes";
+    case SHMD_UNLINK_NEVER:
+      return "never";
+    default:
+      return "unknown";
+  }
+}
+
+std::string holder_text(const shmd_lock_info& lock) {
+  if (!lock.held) return "free";
+  auto text = fmt::format("{} ({})", *lock.program != '\0' ? lock.program : "process", lock.pid);
+  if (!lock.alive) text += ", which is dead: the next writer takes over";
+  if (lock.held_ns != 0) text += " for " + time_text(lock.held_ns);
+  if (lock.waiters != 0) text += ", others wait";
+  return text;
+}
+
+status status_of(const dict_handle& d) {
+  status s{d.stats(), {}, d.orphan()};
+  shm::detail::check(shmd_lock_status(d.get(), &s.lock));
+  return s;
+}
+
+std::string status_text(const status& s) {
+  const shmd_stats& t = s.stats;
+  std::string out = styled(style::bold, printable(t.name)) + "\n";
+  const auto line = [&](const char* what, const std::string& text) {
+    out += fmt::format("  {:<12}{}\n", what, printable(text));
+  };
+  line("keys", fmt::format("{}, and {} nested dicts", grouped(t.keys), grouped(t.nodes)));
+  line("types", fmt::format("{} -> {}", or_none(t.key_type), or_none(t.value_type)));
+  line("memory", fmt::format("{} of at most {}; values {}, index {}", bytes_text(t.memory), bytes_text(t.max_size),
+                             bytes_text(t.live_bytes), bytes_text(t.index_bytes)));
+  line("attached", attached_text(s));
+  line("lock", holder_text(s.lock));
+  line("commits", fmt::format("{}, {} written in all", grouped(t.commits), bytes_text(t.position)));
+  line("recoveries",
+       fmt::format("{} after dead owners, {} with a write to finish", grouped(t.recoveries), grouped(t.replays)));
+  line("snapshots", pin_text(t));
+  line("history", fmt::format("{} for followers", bytes_text(t.buffer_size)));
+  line("unlink", fmt::format("{}{}", unlink_policy(t.unlink), t.unlinked ? "; the name is gone already" : ""));
+  line("created by", fmt::format("process {}, layout {}", t.creator_pid, t.layout_version));
+  return out;
+}
+
+json status_json(const status& s) {
+  const shmd_stats& t = s.stats;
+  json lock{{"held", s.lock.held != 0}, {"waiters", s.lock.waiters != 0}, {"acquisitions", s.lock.acquisitions}};
+  if (s.lock.held) {
+    lock["pid"] = s.lock.pid;
+    lock["thread"] = s.lock.thread;
+    lock["program"] = s.lock.program;
+    lock["alive"] = s.lock.alive != 0;
+    lock["held_ns"] = s.lock.held_ns;
+  }
+  json pin;
+  if (t.oldest_pin != UINT64_MAX) pin = {{"position", t.oldest_pin}, {"pid", t.oldest_pin_pid}};
+  return {{"name", t.name},
+          {"id", id_text(t)},
+          {"key_type", t.key_type},
+          {"value_type", t.value_type},
+          {"keys", t.keys},
+          {"nested_dicts", t.nodes},
+          {"memory_bytes", t.memory},
+          {"max_size_bytes", t.max_size},
+          {"live_bytes", t.live_bytes},
+          {"index_bytes", t.index_bytes},
+          {"log_bytes", t.log_bytes},
+          {"buffer_size_bytes", t.buffer_size},
+          {"max_pin_bytes", t.max_pin_bytes},
+          {"segment_size_bytes", t.segment_size},
+          {"attached", t.attached},
+          {"max_processes", t.max_processes},
+          {"orphan", s.orphan},
+          {"unlink", unlink_policy(t.unlink)},
+          {"unlinked", t.unlinked != 0},
+          {"creator_pid", t.creator_pid},
+          {"layout", t.layout_version},
+          {"position", t.position},
+          {"commits", t.commits},
+          {"recoveries", t.recoveries},
+          {"replays", t.replays},
+          {"cleaned_bytes", t.cleaned_bytes},
+          {"recycles", t.recycles},
+          {"splits", t.splits},
+          {"merges", t.merges},
+          {"oldest_pin", std::move(pin)},
+          {"lock", std::move(lock)}};
+}
+
+} // namespace cli
