@@ -108,6 +108,11 @@ void add_writing(CLI::App& app, action& chosen) {
 void add_looking_after(CLI::App& app, action& chosen) {
   CLI::App* sub = nullptr;
   {
+    auto a = command(app, chosen, sub, "ls", "list all dicts: keys, memory, processes, locks, orphans", run_ls);
+    sub->add_flag("--names", a->names, "names only, one a line");
+    sub->add_flag("--orphans", a->orphans, "only those that nobody uses and whose policy asks for unlinking");
+  }
+  {
     auto a = command(app, chosen, sub, "stat", "show a dict's figures", run_stat);
     sub->add_option("NAME", a->names, "the dicts, default all")->type_name("");
     sub->add_flag("--prometheus", a->prometheus, "in Prometheus' text format");
@@ -117,6 +122,34 @@ void add_looking_after(CLI::App& app, action& chosen) {
     sub->add_option("NAME", a->names, "the dicts")->required()->type_name("");
     sub->add_flag("--no-lock", a->no_lock, "do not stop writers meanwhile; they may then look like damage");
     add_timeout(sub, *a);
+  }
+}
+
+void add_keeping(CLI::App& app, action& chosen) {
+  CLI::App* sub = nullptr;
+  {
+    auto a = command(app, chosen, sub, "lock", "run a command under a named lock of the dict, as flock does", run_lock);
+    add_name(sub, a->name);
+    sub->add_option("LOCKNAME", a->lock, "the lock; any name will do")->required()->type_name("");
+    sub->add_option("COMMAND", a->command, "what to run, behind --")->required()->type_name("");
+    sub->add_option("--timeout", a->timeout, "how long to wait for the lock, default: for ever")->type_name("SECONDS");
+    a->timeout = -1;
+  }
+  {
+    auto a = command(app, chosen, sub, "unlink", "remove dicts; who has them open keeps them", run_unlink);
+    sub->add_option("NAME", a->names, "the dicts")->type_name("");
+    sub->add_flag("--orphans", a->orphans, "all orphans");
+    sub->add_flag("-y,--yes", a->yes, "do not ask");
+  }
+  {
+    auto a = command(app, chosen, sub, "backup", "write a dict to a binary file while it is in use", run_backup);
+    add_name(sub, a->name);
+    sub->add_option("FILE", a->file, "the file; replaced if it is there")->required()->type_name("");
+  }
+  {
+    auto a = command(app, chosen, sub, "restore", "make a new dict from a backup", run_restore);
+    sub->add_option("FILE", a->file, "the backup")->required()->type_name("");
+    sub->add_option("NAME", a->name, "of the new dict")->required()->type_name("");
   }
 }
 
@@ -160,6 +193,7 @@ int run(int argc, char** argv) {
   add_reading(app, chosen);
   add_writing(app, chosen);
   add_looking_after(app, chosen);
+  add_keeping(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -26,6 +26,23 @@ int open_as(const std::string& name, const open_options& o, std::uint32_t flags,
   return shmd_open(name.c_str(), &options, d);
 }
 
+// Systems that cannot list have no orphans that can be seen.
+bool is_orphan(const std::string& name) {
+  struct query {
+    const std::string& name;
+    bool orphan;
+  } q{name, false};
+  static_cast<void>(shmd_list(
+      [](void* context, const shmd_object_info* o) {
+        auto& asked = *static_cast<query*>(context);
+        if (asked.name != o->name) return 0;
+        asked.orphan = o->result == 0 && o->orphaned != 0;
+        return 1;
+      },
+      &q));
+  return q.orphan;
+}
+
 } // namespace
 
 bool leave_as_found() noexcept { return leave; }
@@ -47,14 +64,13 @@ dict_handle::dict_handle(const std::string& name, const open_options& o, init_fn
 }
 
 void dict_handle::open(access how, const open_options& o) {
+  orphan_ = o.orphan ? *o.orphan : is_orphan(name_); // asked first: once it is open it has a user
   const int result = open_as(name_, o, SHMD_READ_ONLY, &d_);
   if (result == SHMD_ERR_NO_SUCH_DICT)
     throw failure(exit_code::no_dict, fmt::format("no dict is called '{}': `shmdict ls` shows all", name_));
   shm::detail::check(result);
-  const auto s = stats();
-  orphan_ = s.attached == 0 && s.unlink == SHMD_UNLINK_LAST_CLOSES;
   if (orphan_) leave = true;
-  if (how == access::look || (how == access::hold && s.attached == 0)) return;
+  if (how == access::look || (how == access::hold && orphan_)) return;
   // The read-only handle stays open meanwhile, so that the dict is not unlinked in between.
   shmd_dict* attached = nullptr;
   const int again = open_as(name_, o, 0, &attached);

@@ -22,7 +22,8 @@ enum class access {
 };
 
 struct open_options {
-  double timeout = 10; // seconds
+  double timeout = 10;        // seconds
+  std::optional<bool> orphan; // if it is known from a listing
 };
 
 class dict_handle {

@@ -4,16 +4,26 @@
 #include "commands.hpp"
 #include "dict_handle.hpp"
 #include "json_writer.hpp"
+#include "objects.hpp"
 #include "output.hpp"
 #include "shm/error.hpp"
 #include "status.hpp"
 #include "units.hpp"
 
 namespace cli {
+namespace {
+
+std::vector<std::string> names_of_all() {
+  std::vector<std::string> out;
+  for (const auto& o : all_objects()) out.emplace_back(o.name);
+  return out;
+}
+
+} // namespace
 
 exit_code run_stat(const stat_arguments& a) {
   std::vector<status> all;
-  for (const auto& name : a.names) {
+  for (const auto& name : a.names.empty() ? names_of_all() : a.names) {
     try {
       all.push_back(status_of(dict_handle(name, access::look)));
     } catch (const std::exception& e) {
@@ -42,7 +52,7 @@ exit_code run_stat(const stat_arguments& a) {
 exit_code run_check(const check_arguments& a) {
   auto code = exit_code::ok;
   for (const auto& name : a.names) {
-    dict_handle d(name, a.no_lock ? access::look : access::hold, {a.timeout});
+    dict_handle d(name, a.no_lock ? access::look : access::hold, {a.timeout, {}});
     std::vector<std::string> findings;
     const int result = shmd_check(
         d.get(),

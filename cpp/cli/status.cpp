@@ -16,7 +16,7 @@ std::string id_text(const shmd_stats& s) {
 std::string or_none(const char* name) { return *name != '\0' ? name : "(not named: raw bytes)"; }
 
 std::string attached_text(const status& s) {
-  auto text = fmt::format("{} of {} processes", s.stats.attached, s.stats.max_processes);
+  auto text = fmt::format("{} of at most {} processes", s.stats.attached, s.stats.max_processes);
   if (s.orphan) text += ": an orphan; `shmdict unlink --orphans` removes it";
   return text;
 }
@@ -54,8 +54,15 @@ std::string holder_text(const shmd_lock_info& lock) {
 }
 
 status status_of(const dict_handle& d) {
-  status s{d.stats(), {}, d.orphan()};
+  status s{d.stats(), {}, d.orphan(), named_locks(d), {}};
   shm::detail::check(shmd_lock_status(d.get(), &s.lock));
+  shm::detail::check(shmd_processes(
+      d.get(),
+      [](void* to, const shmd_process_info* p) {
+        if (!p->this_process) static_cast<std::vector<shmd_process_info>*>(to)->push_back(*p);
+        return 0;
+      },
+      &s.processes));
   return s;
 }
 
@@ -70,7 +77,13 @@ std::string status_text(const status& s) {
   line("memory", fmt::format("{} of at most {}; values {}, index {}", bytes_text(t.memory), bytes_text(t.max_size),
                              bytes_text(t.live_bytes), bytes_text(t.index_bytes)));
   line("attached", attached_text(s));
-  line("lock", holder_text(s.lock));
+  for (const auto& p : s.processes)
+    line("", fmt::format("{} ({}) for {}{}", p.program, p.pid, time_text(p.attached_ns),
+                         p.pin != UINT64_MAX ? ", holds a snapshot" : ""));
+  line("write lock", holder_text(s.lock));
+  for (const auto& l : s.named_locks)
+    line("named lock", fmt::format("{}: {} ({}) for {}{}", l.name, l.program, l.pid, time_text(l.held_ns),
+                                   l.alive ? "" : ", which is dead: the next one takes it over"));
   line("commits", fmt::format("{}, {} written in all", grouped(t.commits), bytes_text(t.position)));
   line("recoveries",
        fmt::format("{} after dead owners, {} with a write to finish", grouped(t.recoveries), grouped(t.replays)));
@@ -81,16 +94,24 @@ std::string status_text(const status& s) {
   return out;
 }
 
+json lock_json(const shmd_lock_info& lock) {
+  json j{{"held", lock.held != 0}, {"waiters", lock.waiters != 0}, {"acquisitions", lock.acquisitions}};
+  if (!lock.held) return j;
+  j["pid"] = lock.pid;
+  j["thread"] = lock.thread;
+  j["program"] = lock.program;
+  j["alive"] = lock.alive != 0;
+  j["held_ns"] = lock.held_ns;
+  return j;
+}
+
 json status_json(const status& s) {
   const shmd_stats& t = s.stats;
-  json lock{{"held", s.lock.held != 0}, {"waiters", s.lock.waiters != 0}, {"acquisitions", s.lock.acquisitions}};
-  if (s.lock.held) {
-    lock["pid"] = s.lock.pid;
-    lock["thread"] = s.lock.thread;
-    lock["program"] = s.lock.program;
-    lock["alive"] = s.lock.alive != 0;
-    lock["held_ns"] = s.lock.held_ns;
-  }
+  json locks = json::array(), processes = json::array();
+  for (const auto& l : s.named_locks) locks.push_back(named_lock_json(l));
+  for (const auto& p : s.processes)
+    processes.push_back(
+        {{"pid", p.pid}, {"program", p.program}, {"attached_ns", p.attached_ns}, {"pins", p.pin != UINT64_MAX}});
   json pin;
   if (t.oldest_pin != UINT64_MAX) pin = {{"position", t.oldest_pin}, {"pid", t.oldest_pin_pid}};
   return {{"name", t.name},
@@ -123,7 +144,9 @@ json status_json(const status& s) {
           {"splits", t.splits},
           {"merges", t.merges},
           {"oldest_pin", std::move(pin)},
-          {"lock", std::move(lock)}};
+          {"lock", lock_json(s.lock)},
+          {"named_locks", std::move(locks)},
+          {"processes", std::move(processes)}};
 }
 
 } // namespace cli

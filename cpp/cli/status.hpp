@@ -8,6 +8,7 @@
 
 #include "codec.hpp"
 #include "dict_handle.hpp"
+#include "named_locks.hpp"
 
 namespace cli {
 
@@ -15,11 +16,14 @@ struct status {
   shmd_stats stats;
   shmd_lock_info lock;
   bool orphan;
+  std::vector<named_lock> named_locks;
+  std::vector<shmd_process_info> processes; // attached for writing, but for this one
 };
 
 status status_of(const dict_handle& d);
 std::string status_text(const status& s);
 json status_json(const status& s);
+json lock_json(const shmd_lock_info& lock);
 std::string prometheus_text(const std::vector<status>& all);
 
 const char* unlink_policy(int policy);               // "last_closes"

@@ -47,6 +47,7 @@ std::vector<std::string> table::lines(std::size_t width) const {
       const std::string part = padded(shortened(text_of(c), widths[c]), widths[c], columns_[c].right, last);
       text += styled(style_of(c), part) + (last ? "" : std::string(gap, ' '));
     }
+    text.erase(text.find_last_not_of(' ') + 1);
     out.push_back(std::move(text));
   };
   line([&](std::size_t c) { return columns_[c].title; }, [](std::size_t) { return style::bold; });

@@ -1,0 +1,42 @@
+// backup, restore: a dict as one binary file.
+#include <sys/stat.h>
+
+#include <fmt/format.h>
+
+#include "commands.hpp"
+#include "dict_handle.hpp"
+#include "json_writer.hpp"
+#include "output.hpp"
+#include "shm/error.hpp"
+#include "units.hpp"
+
+namespace cli {
+
+exit_code run_backup(const backup_arguments& a) {
+  dict_handle d(a.name, access::hold);
+  shm::detail::check(shmd_backup(d.get(), a.file.c_str()));
+  struct stat file {};
+  if (stat(a.file.c_str(), &file) != 0) file.st_blocks = 0;
+  const auto bytes = static_cast<std::uint64_t>(file.st_blocks) * 512;
+  if (a.json)
+    print(json_text({{"name", a.name}, {"file", a.file}, {"bytes", bytes}}) + "\n");
+  else if (output_is_terminal())
+    print(fmt::format("{}: {} in {}\n", printable(a.name), bytes_text(bytes), printable(a.file)));
+  return exit_code::ok;
+}
+
+exit_code run_restore(const backup_arguments& a) {
+  shmd_options options;
+  shmd_options_init(&options);
+  options.unlink = SHMD_UNLINK_NEVER;
+  const int result = shmd_restore(a.file.c_str(), a.name.c_str(), &options, nullptr);
+  if (result == SHMD_ERR_ALREADY_EXISTS)
+    throw failure(exit_code::refused, fmt::format("a dict called '{0}' exists already: restore to another name, or "
+                                                  "`shmdict unlink {0}` first",
+                                                  a.name));
+  shm::detail::check(result);
+  if (a.json) print(json_text({{"name", a.name}, {"file", a.file}}) + "\n");
+  return exit_code::ok;
+}
+
+} // namespace cli
