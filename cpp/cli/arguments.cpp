@@ -125,6 +125,26 @@ void add_looking_after(CLI::App& app, action& chosen) {
   }
 }
 
+void add_live(CLI::App& app, action& chosen) {
+  CLI::App* sub = nullptr;
+  {
+    auto a = command(app, chosen, sub, "watch", "print changes as they happen, a JSON line each", run_watch);
+    add_name(sub, a->name);
+    add_path(sub, a->path, "of a value or nested dict, default everything");
+    sub->add_option("--since", a->since, "begin at a position: \"next\" of an earlier line, or of `stat`, default now")
+        ->type_name("POSITION");
+    sub->add_option("-n,--count", a->count, "end after so many changes")->type_name("COUNT");
+  }
+  {
+    auto a = command(app, chosen, sub, "top", "a live view: writes, memory, locks, followers of all dicts", run_top);
+    sub->add_option("NAME", a->names, "the dicts, default all")->type_name("");
+    sub->add_option("-d,--delay", a->interval, "between looks, default 1")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0.05, 1e6));
+    sub->add_option("-n,--count", a->count, "end after so many looks")->type_name("COUNT");
+  }
+}
+
 void add_keeping(CLI::App& app, action& chosen) {
   CLI::App* sub = nullptr;
   {
@@ -150,6 +170,12 @@ void add_keeping(CLI::App& app, action& chosen) {
     auto a = command(app, chosen, sub, "restore", "make a new dict from a backup", run_restore);
     sub->add_option("FILE", a->file, "the backup")->required()->type_name("");
     sub->add_option("NAME", a->name, "of the new dict")->required()->type_name("");
+  }
+  {
+    auto a = command(app, chosen, sub, "bench", "measure what this machine does with a dict", run_bench);
+    sub->add_option("--seconds", a->seconds, "how long, default 10")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0.1, 3600.0));
   }
 }
 
@@ -193,6 +219,7 @@ int run(int argc, char** argv) {
   add_reading(app, chosen);
   add_writing(app, chosen);
   add_looking_after(app, chosen);
+  add_live(app, chosen);
   add_keeping(app, chosen);
   try {
     app.parse(argc, argv);

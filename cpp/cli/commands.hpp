@@ -78,7 +78,6 @@ struct watch_arguments : common {
   std::string name, path;
   std::uint64_t since = UINT64_MAX; // position; UINT64_MAX = now
   std::uint64_t count = UINT64_MAX;
-  bool existing = false;
 };
 exit_code run_watch(const watch_arguments& a);
 

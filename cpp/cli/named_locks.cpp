@@ -16,7 +16,13 @@ std::vector<named_lock> named_locks(const dict_handle& d) {
                                                           l->program});
     return 0;
   };
-  shm::detail::check(shmd_named_locks(d.get(), add, &out));
+  // A read-only handle cannot hold the list still while others lock.
+  int result = SHMD_ERR_BUSY;
+  for (int tries = 0; result == SHMD_ERR_BUSY && tries < 100; ++tries) {
+    out.clear();
+    result = shmd_named_locks(d.get(), add, &out);
+  }
+  shm::detail::check(result);
   std::sort(out.begin(), out.end(), [](const named_lock& a, const named_lock& b) { return a.name < b.name; });
   return out;
 }

@@ -25,6 +25,8 @@ constexpr metric metrics[] = {
      [](const status& s) { return static_cast<double>(s.stats.index_bytes); }},
     {"attached_processes", "Processes attached for writing.", false,
      [](const status& s) { return static_cast<double>(s.stats.attached); }},
+    {"followers", "Open followers of the stream of changes.", false,
+     [](const status& s) { return static_cast<double>(s.stats.followers); }},
     {"orphan", "1 if nobody has the dict open and its name should have gone.", false,
      [](const status& s) { return s.orphan ? 1.0 : 0.0; }},
     {"lock_held", "1 while somebody holds the writer lock.", false,

@@ -88,7 +88,7 @@ std::string status_text(const status& s) {
   line("recoveries",
        fmt::format("{} after dead owners, {} with a write to finish", grouped(t.recoveries), grouped(t.replays)));
   line("snapshots", pin_text(t));
-  line("history", fmt::format("{} for followers", bytes_text(t.buffer_size)));
+  line("followers", fmt::format("{}, with {} of history to fall behind", t.followers, bytes_text(t.buffer_size)));
   line("unlink", fmt::format("{}{}", unlink_policy(t.unlink), t.unlinked ? "; the name is gone already" : ""));
   line("created by", fmt::format("process {}, layout {}", t.creator_pid, t.layout_version));
   return out;
@@ -129,6 +129,7 @@ json status_json(const status& s) {
           {"max_pin_bytes", t.max_pin_bytes},
           {"segment_size_bytes", t.segment_size},
           {"attached", t.attached},
+          {"followers", t.followers},
           {"max_processes", t.max_processes},
           {"orphan", s.orphan},
           {"unlink", unlink_policy(t.unlink)},
