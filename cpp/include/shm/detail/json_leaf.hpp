@@ -9,7 +9,7 @@
 
 SHM_DETAIL_BEGIN
 
-inline constexpr int json_depth = 512; // of a value; more is refused both ways: parsers recurse
+inline constexpr int json_depth = 1000; // of a value; more is refused both ways: parsers recurse
 
 inline bool is_nested_deeper(const nlohmann::json& j, int most) {
   if (!j.is_structured()) return false;
