@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <type_traits>
 
@@ -54,15 +55,18 @@ bool encode_float(const json& j, bool key, std::string& out) {
       return false;
   } else {
     if (!j.is_number()) return false;
+    // From text: numbers beyond a float become infinite by rounding, not by an undefined conversion.
     const auto wide = j.get<double>();
-    if (std::isfinite(wide) && std::abs(wide) > static_cast<double>(std::numeric_limits<T>::max())) return false;
-    // An integer that the type would round is another number.
-    if (j.is_number_unsigned() && static_cast<double>(static_cast<T>(wide)) > 1.8446744073709549e19) return false;
-    v = static_cast<T>(wide);
-    if (j.is_number_unsigned() && static_cast<std::uint64_t>(v) != j.get<std::uint64_t>()) return false;
-    if (j.is_number_integer() && !j.is_number_unsigned() &&
-        (static_cast<double>(v) >= 9.2e18 || static_cast<std::int64_t>(v) != j.get<std::int64_t>()))
-      return false;
+    v = std::is_same_v<T, float> ? static_cast<T>(std::strtof(fmt::format("{}", wide).c_str(), nullptr))
+                                 : static_cast<T>(wide);
+    if (!std::isfinite(v)) return false;
+    // An integer that the type would round is another number. Limits are those whose conversion back is defined.
+    const auto back = static_cast<double>(v);
+    if (j.is_number_unsigned()) {
+      if (back >= 18446744073709551616.0 || static_cast<std::uint64_t>(back) != j.get<std::uint64_t>()) return false;
+    } else if (j.is_number_integer()) {
+      if (back >= 9223372036854775808.0 || static_cast<std::int64_t>(back) != j.get<std::int64_t>()) return false;
+    }
   }
   append(out, key ? shm::detail::canonical_number(v) : v);
   return true;

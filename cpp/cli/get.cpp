@@ -10,6 +10,7 @@
 #include "progress.hpp"
 #include "table.hpp"
 #include "tree_writer.hpp"
+#include "units.hpp"
 
 namespace cli {
 namespace {
@@ -38,7 +39,7 @@ exit_code print_tree(const dict_handle& d, const std::string& path, const tree_s
     return exit_code::ok;
   }
   std::optional<progress> bar;
-  if (!output_is_terminal()) bar.emplace(fmt::format("dumping {}", d.name()), path.empty() ? 0 : 0);
+  if (!output_is_terminal()) bar.emplace(fmt::format("dumping {}", d.name()), 0);
   tree_writer w(d, s, style, bar ? [&bar] { bar->step(); } : std::function<void()>());
   w.write(f.at, path);
   print("\n");
@@ -59,6 +60,8 @@ const char* kind_of(const json& j) {
          : j.is_array()   ? "array"
                           : "object";
 }
+
+std::string type_name(const type& t) { return t.what == kind::untyped ? "(bytes)" : t.name; }
 
 class key_lister {
  public:
@@ -125,12 +128,12 @@ class key_lister {
       std::uint64_t n = 0;
       s_.each(below(l, i.node), [&](const shmd_entry&) { return ++n < 1000; });
       table_.add(
-          {{here, style::blue}, {"dict", style::plain}, {""}, {fmt::format("{}{} keys", n < 1000 ? "" : "over ", n)}});
+          {{here, style::blue}, {"dict", style::plain}, {""}, {n < 1000 ? counted(n, "key") : "1,000 keys or more"}});
       return;
     }
     const json value = decode(*l.values, s_.value(l, i.bytes).value_or(""));
     table_.add({{here},
-                {l.values->what == kind::json || l.values->is_document() ? kind_of(value) : l.values->name},
+                {l.values->what == kind::json || l.values->is_document() ? kind_of(value) : type_name(*l.values)},
                 {std::to_string(i.size)},
                 {json_text(value)}});
   }

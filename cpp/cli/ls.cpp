@@ -111,8 +111,8 @@ std::string description(const std::string& name) {
   for (const auto& o : all_objects()) {
     if (name != o.name) continue;
     if (o.result != 0) return fmt::format("{} ({})", name, shmd_error_message(o.result));
-    return fmt::format("{} ({} keys, {}, {})", name, grouped(o.keys), bytes_text(o.memory),
-                       o.attached == 0 ? "nobody attached" : fmt::format("{} processes attached", o.attached));
+    return fmt::format("{} ({}, {}, {})", name, counted(o.keys, "key"), bytes_text(o.memory),
+                       o.attached == 0 ? "nobody attached" : counted(o.attached, "process") + " attached");
   }
   return name;
 }

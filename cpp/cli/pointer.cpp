@@ -50,8 +50,8 @@ std::string token_of_key(const type& t, const json& key) {
   return json_text(key);
 }
 
-std::string key_of_token(const type& t, const std::string& token) {
-  const std::string where = fmt::format("key '{}'", token);
+std::string key_of_token(const type& t, const std::string& token, const std::string& place) {
+  const std::string where = place.empty() ? fmt::format("the key '{}'", token) : "the key of " + place;
   if (!t.known()) return encode_key(t, {{"type", t.name}, {"hex", token}}, where);
   // What decodes to a string is written without quotes.
   const auto text = [&] { return encode_key(t, token, where); };

@@ -14,8 +14,9 @@ namespace cli {
 std::vector<std::string> parse_pointer(std::string_view path);
 std::string escape_token(std::string_view key);
 
-// A key as it is written in a path, not escaped; as it is read from one: throws failure (refused).
+// A key as it is written in a path, not escaped; as it is read from one: throws failure (refused),
 std::string token_of_key(const type& t, const json& key);
-std::string key_of_token(const type& t, const std::string& token);
+// naming `place`, or the token.
+std::string key_of_token(const type& t, const std::string& token, const std::string& place = {});
 
 } // namespace cli

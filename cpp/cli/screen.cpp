@@ -17,12 +17,12 @@ screen::screen() : keys_(input_is_terminal() && tcgetattr(STDIN_FILENO, &before_
     raw.c_cc[VTIME] = 0;
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
   }
-  print("\033[?1049h\033[?25l\033[2J");
+  print("\033[?1049h\033[?25l\033[?7l\033[2J"); // without line wrapping
 }
 
 screen::~screen() {
   try {
-    print("\033[?25h\033[?1049l");
+    print("\033[?7h\033[?25h\033[?1049l");
     flush_output();
   } catch (const std::exception&) { // the terminal has gone
   }
@@ -39,7 +39,7 @@ void screen::show(const std::vector<std::string>& lines) {
 
 char screen::key(double seconds) {
   pollfd in{STDIN_FILENO, POLLIN, 0};
-  if (poll(&in, keys_ ? 1 : 0, static_cast<int>(std::min(seconds, 1e6) * 1000)) <= 0) return 0;
+  if (poll(&in, keys_ ? 1 : 0, static_cast<int>(std::min(seconds, 1e6) * 1000) + 1) <= 0) return 0;
   char c = 0;
   if (read(STDIN_FILENO, &c, 1) == 1) return c;
   keys_ = false; // hung up

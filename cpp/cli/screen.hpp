@@ -21,8 +21,8 @@ class screen {
   char key(double seconds);
 
  private:
+  termios before_{}; // ahead of keys_, which is made with it
   bool keys_;
-  termios before_{};
 };
 
 } // namespace cli

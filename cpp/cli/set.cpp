@@ -26,7 +26,7 @@ json argument_value(const set_arguments& a) {
     return parse_json(a.value, "JSON");
   } catch (const failure& e) {
     throw failure(exit_code::usage,
-                  fmt::format("{}; a string needs quotes inside the shell's, '\"text\"', or --text", e.what()));
+                  fmt::format("{}; a string needs quotes inside the shell's, '\"text\"', or --string", e.what()));
   }
 }
 

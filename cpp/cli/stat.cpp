@@ -65,8 +65,8 @@ exit_code run_check(const check_arguments& a) {
     if (a.json) {
       print(json_text({{"name", name}, {"clean", clean}, {"findings", findings}, {"keys", s.keys}}) + "\n");
     } else if (clean) {
-      print(fmt::format("{}: {}, {} keys, {} of memory\n", printable(name), styled(style::green, "clean"),
-                        grouped(s.keys), bytes_text(s.memory)));
+      print(fmt::format("{}: {}, {}, {} of memory\n", printable(name), styled(style::green, "clean"),
+                        counted(s.keys, "key"), bytes_text(s.memory)));
     } else {
       print(fmt::format("{}: {}: restore a backup, or unlink it\n", printable(name), styled(style::red, "damaged")));
       for (const auto& finding : findings) print("  " + printable(finding) + "\n");

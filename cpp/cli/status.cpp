@@ -72,7 +72,7 @@ std::string status_text(const status& s) {
   const auto line = [&](const char* what, const std::string& text) {
     out += fmt::format("  {:<12}{}\n", what, printable(text));
   };
-  line("keys", fmt::format("{}, and {} nested dicts", grouped(t.keys), grouped(t.nodes)));
+  line("keys", fmt::format("{}, and {}", grouped(t.keys), counted(t.nodes, "nested dict")));
   line("types", fmt::format("{} -> {}", or_none(t.key_type), or_none(t.value_type)));
   line("memory", fmt::format("{} of at most {}; values {}, index {}", bytes_text(t.memory), bytes_text(t.max_size),
                              bytes_text(t.live_bytes), bytes_text(t.index_bytes)));

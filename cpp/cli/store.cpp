@@ -14,7 +14,7 @@ namespace {
 std::string shown(const std::string& path) { return path.empty() ? "the whole dict" : fmt::format("'{}'", path); }
 
 std::string checked_key(const type& keys, const std::string& token, const std::string& where) {
-  auto key = key_of_token(keys, token);
+  auto key = key_of_token(keys, token, where);
   if (key.size() > SHMD_MAX_KEY)
     throw failure(exit_code::refused,
                   fmt::format("{}: the key has {} bytes; at most {} are possible", where, key.size(), SHMD_MAX_KEY));
@@ -22,7 +22,7 @@ std::string checked_key(const type& keys, const std::string& token, const std::s
 }
 
 [[noreturn]] void needs_object(const std::string& where) {
-  throw failure(exit_code::refused, fmt::format("{} is a dict: it takes a JSON object", where));
+  throw failure(exit_code::refused, fmt::format("{}: a dict stands here and takes a JSON object", where));
 }
 
 // Whether a value becomes a nested dict.

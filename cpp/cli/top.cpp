@@ -91,14 +91,17 @@ cell lock_cell(const shmd_object_info& o) {
 }
 
 // Where all dicts lie: when it is full, writes fail with no_space.
-std::string file_system_text() {
+struct file_system {
+  std::string text;
+  bool full = false;
+};
+file_system shared_memory() {
   struct statvfs fs {};
-  if (statvfs("/dev/shm", &fs) != 0 || fs.f_blocks == 0) return "";
+  if (statvfs("/dev/shm", &fs) != 0 || fs.f_blocks == 0) return {};
   const auto total = static_cast<std::uint64_t>(fs.f_blocks) * fs.f_frsize;
   const auto used = total - static_cast<std::uint64_t>(fs.f_bavail) * fs.f_frsize;
   const bool full = used > total / 10 * 9;
-  return styled(full ? style::red : style::plain,
-                fmt::format("/dev/shm {} of {}{}", bytes_text(used), bytes_text(total), full ? ", nearly full" : ""));
+  return {fmt::format("/dev/shm {} of {}{}", bytes_text(used), bytes_text(total), full ? ", nearly full" : ""), full};
 }
 
 void sort_rows(std::vector<row>& rows, char by) {
@@ -116,45 +119,60 @@ void sort_rows(std::vector<row>& rows, char by) {
   });
 }
 
+// What is least missed goes first when the terminal is narrow.
+table with_columns(std::size_t width, std::vector<std::size_t>& which) {
+  std::vector<column> all{{"NAME", false, true}, {"KEYS", true},      {"MEMORY", true},    {"WRITES/S", true},
+                          {"STREAM", true},      {"FOLLOWERS", true}, {"PROCESSES", true}, {"WRITE LOCK", false, true}};
+  which = {0, 1, 2, 3, 4, 5, 6, 7};
+  if (width < 100) which = {0, 1, 2, 3, 5, 6, 7};
+  if (width < 84) which = {0, 1, 2, 3, 7};
+  if (width < 50) which = {0, 3, 7};
+  std::vector<column> columns;
+  for (const std::size_t c : which) columns.push_back(all[c]);
+  return table(std::move(columns));
+}
+
+std::vector<cell> cells_of(const row& r) {
+  const auto& o = r.object;
+  if (o.result != 0)
+    return {{o.name, style::red},
+            {"?"},
+            {bytes_text(o.memory)},
+            {"?"},
+            {"?"},
+            {"?"},
+            {"?"},
+            {shmd_error_message(o.result), style::red}};
+  return {{o.name, o.orphaned ? style::yellow : style::plain},
+          {grouped(o.keys)},
+          {bytes_text(o.memory)},
+          {rate(r.writes), r.writes.value_or(0) > 0 ? style::green : style::plain},
+          {byte_rate(r.bytes)},
+          {std::to_string(r.followers)},
+          {std::to_string(o.attached)},
+          o.orphaned ? cell{"orphan", style::yellow} : lock_cell(o)};
+}
+
 std::vector<std::string> page(std::vector<row> rows, char by) {
   sort_rows(rows, by);
-  table t({{"NAME", false, true},
-           {"KEYS", true},
-           {"MEMORY", true},
-           {"WRITES/S", true},
-           {"STREAM", true},
-           {"FOLLOWERS", true},
-           {"PROCESSES", true},
-           {"WRITE LOCK", false, true}});
+  const std::size_t width = output_width();
+  std::vector<std::size_t> which;
+  table t = with_columns(width, which);
   std::uint64_t memory = 0;
   for (const auto& r : rows) {
     memory += r.object.memory;
-    if (r.object.result != 0) {
-      t.add({{r.object.name, style::red},
-             {"?"},
-             {bytes_text(r.object.memory)},
-             {"?"},
-             {"?"},
-             {"?"},
-             {"?"},
-             {shmd_error_message(r.object.result), style::red}});
-      continue;
-    }
-    t.add({{r.object.name, r.object.orphaned ? style::yellow : style::plain},
-           {grouped(r.object.keys)},
-           {bytes_text(r.object.memory)},
-           {rate(r.writes), r.writes.value_or(0) > 0 ? style::green : style::plain},
-           {byte_rate(r.bytes)},
-           {std::to_string(r.followers)},
-           {std::to_string(r.object.attached)},
-           r.object.orphaned ? cell{"orphan", style::yellow} : lock_cell(r.object)});
+    const auto all = cells_of(r);
+    std::vector<cell> cells;
+    for (const std::size_t c : which) cells.push_back(all[c]);
+    t.add(std::move(cells));
   }
+  const auto fs = shared_memory();
+  const auto title = fmt::format("shmdict top  {:%H:%M:%S}  {}, {}  {}", fmt::localtime(std::time(nullptr)),
+                                 counted(rows.size(), "dict"), bytes_text(memory), fs.text);
   std::vector<std::string> lines;
-  const auto now = fmt::localtime(std::time(nullptr));
-  lines.push_back(fmt::format("{}  {:%H:%M:%S}  {} dicts, {}  {}", styled(style::bold, "shmdict top"), now, rows.size(),
-                              bytes_text(memory), file_system_text()));
+  lines.push_back(styled(fs.full ? style::red : style::bold, shortened(title, width)));
   lines.emplace_back();
-  for (auto& line : t.lines()) lines.push_back(std::move(line));
+  for (auto& line : t.lines(width)) lines.push_back(std::move(line));
   const std::size_t room = std::max<std::size_t>(output_height(), 6) - 2;
   if (lines.size() > room) {
     const std::size_t more = lines.size() - room + 1;
@@ -162,7 +180,7 @@ std::vector<std::string> page(std::vector<row> rows, char by) {
     lines.push_back(styled(style::dim, fmt::format("and {} more", more)));
   }
   lines.emplace_back();
-  lines.push_back(styled(style::dim, "q quit   sort by: n name  w writes  m memory  k keys"));
+  lines.push_back(styled(style::dim, shortened("q quit   sort by: n name  w writes  m memory  k keys", width)));
   return lines;
 }
 

@@ -10,6 +10,12 @@ std::string grouped(std::uint64_t n) {
   return digits;
 }
 
+std::string counted(std::uint64_t n, const char* what) {
+  const std::string name = what;
+  if (n == 1) return "1 " + name;
+  return grouped(n) + " " + name + (name.back() == 's' ? "es" : "s");
+}
+
 std::string bytes_text(std::uint64_t n) {
   if (n < 1024) return fmt::format("{} B", n);
   constexpr const char* units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -2,7 +2,7 @@
 
 _shmdict() {
   local commands='ls get set del keys load dump watch top stat check lock unlink backup restore bench'
-  local current=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]-} i positional=0
+  local current=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]-} dict= i positional=0
   COMPREPLY=()
 
   if ((COMP_CWORD == 1)); then
@@ -33,7 +33,9 @@ _shmdict() {
   fi
 
   for ((i = 2; i < COMP_CWORD; ++i)); do
-    [[ ${COMP_WORDS[i]} == -* ]] || ((++positional))
+    [[ ${COMP_WORDS[i]} != -* ]] || continue
+    if ((positional == 0)); then dict=${COMP_WORDS[i]}; fi
+    positional=$((positional + 1))
   done
   case $command:$positional in
     load:1 | backup:1 | restore:0)
@@ -44,8 +46,8 @@ _shmdict() {
       ;;
     get:1 | set:1 | del:* | keys:1 | dump:1 | watch:1)
       local parent=
-      [[ $current == */* ]] && parent=${current%/*}
-      _shmdict_match "$current" < <("${COMP_WORDS[0]}" keys "${COMP_WORDS[2]}" "$parent" -n 1000 2>/dev/null)
+      if [[ $current == */* ]]; then parent=${current%/*}; fi
+      _shmdict_match "$current" < <("${COMP_WORDS[0]}" keys "$dict" "$parent" -n 1000 2>/dev/null)
       ;;
     lock:*)
       mapfile -t COMPREPLY < <(compgen -c -- "$current")
@@ -57,7 +59,7 @@ _shmdict() {
 _shmdict_match() {
   local line
   while IFS= read -r line; do
-    [[ $line == "$1"* ]] && COMPREPLY+=("$(printf '%q' "$line")")
+    if [[ $line == "$1"* ]]; then COMPREPLY+=("$(printf '%q' "$line")"); fi
   done
 }
 

@@ -5,7 +5,7 @@ function __shmdict_names
 end
 
 function __shmdict_paths
-    set -l words (commandline -opc)
+    set -l words (string match -v -- '-*' (commandline -opc))
     set -l parent (string replace -r '/[^/]*$' '' -- (commandline -ct))
     test (count $words) -ge 3; and shmdict keys $words[3] "$parent" -n 1000 2>/dev/null
 end
