@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The manual renders without warnings and names every command and option. manual_test.sh COMMAND MANUAL
+set -euo pipefail
+command=$1 manual=$2
+failed=0 looked=
+if command -v groff >/dev/null; then
+  looked=1
+  warnings=$(groff -t -man -Tutf8 -ww -z "$manual" 2>&1)
+  [[ -z $warnings ]] || { echo "groff: $warnings"; failed=1; }
+fi
+if command -v mandoc >/dev/null; then
+  looked=1
+  mandoc -T lint -W warning "$manual" || failed=1
+fi
+text=$(sed 's/\\-/-/g; s/\\f[A-Z]//g' "$manual")
+while read -r sub _; do
+  grep -q "^shmdict $sub " <<<"$text" || { echo "$sub is not in the synopsis"; failed=1; }
+  grep -Eq "^\.B $sub(, .*)?$|^\.B [a-z]*, $sub$" <<<"$text" || { echo "$sub is not described"; failed=1; }
+  synopsis=$(grep "^shmdict $sub " <<<"$text")
+  while read -r line; do
+    # A line of options: any of its names will do.
+    named=0
+    for option in $(grep -oE -- '(^|,)-{1,2}[A-Za-z][a-z-]*' <<<"$line" | tr -d ,); do
+      grep -qE -- "(^|[^a-z-])$option([^a-z-]|$)" <<<"$synopsis" && named=1
+    done
+    [[ $named == 1 ]] || { echo "$sub: not in the synopsis: $line"; failed=1; }
+  done < <("$command" "$sub" --help | grep -E '^ +-' | grep -vE -- '--help|--json' | sed 's/^ *//')
+done < <("$command" --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d')
+[[ -n $looked ]] || echo "skipped: neither groff nor mandoc is installed; only the words were looked at"
+exit $failed

@@ -1,0 +1,172 @@
+// Sessions at a terminal: colours, widths, questions, the live view, progress.
+#include "terminal.hpp"
+
+#include <string>
+
+#include "shm/json.hpp"
+#include "support/catch.hpp"
+#include "table.hpp"
+
+namespace {
+
+shm::options kept() { return shm::options{}.max_size(std::size_t{64} << 20).unlink(shm::never); }
+
+std::size_t widest(const std::string& text) {
+  std::size_t most = 0;
+  for (std::size_t at = 0, end; at < text.size(); at = end + 1) {
+    end = std::min(text.find('\n', at), text.size());
+    most = std::max(most, cli::display_width(text.substr(at, end - at)));
+  }
+  return most;
+}
+
+const std::string escape = "\033[";
+
+} // namespace
+
+TEST_CASE("colours are for terminals that want them") {
+  const support::Name name("term");
+  shm::json_dict d{name, {{"a", "text"}, {"n", 1}}, kept()};
+  const auto get = shell::command_line({"get", name});
+  shell::terminal coloured(get, 24, 80);
+  CHECK(coloured.wait() == 0);
+  CHECK(coloured.shown().find(escape) != std::string::npos);
+  const auto piped = shell::run(get).out;
+  CHECK(shell::plain(coloured.shown()) == piped);
+  CHECK(piped.find('\033') == std::string::npos);
+  for (const auto& env :
+       {shell::terminal::environment{{"NO_COLOR", "1"}}, shell::terminal::environment{{"TERM", "dumb"}}}) {
+    shell::terminal t(get, 24, 80, env);
+    CHECK(t.wait() == 0);
+    CHECK(t.shown().find('\033') == std::string::npos);
+  }
+  shell::terminal empty(get, 24, 80, {{"NO_COLOR", ""}}); // set but empty: not asked for
+  CHECK(empty.wait() == 0);
+  CHECK(empty.shown().find(escape) != std::string::npos);
+}
+
+TEST_CASE("tables fit the terminal's width, and are whole in a pipe") {
+  const support::Name name("term");
+  const std::string long_text(300, 'x'), wide = "\xe6\xbc\xa2\xe5\xad\x97"; // two columns each
+  shm::json_dict d{name, {{"k", long_text}, {wide, "y"}, {"e\xcc\x81", 1}}, kept()};
+  const auto keys = shell::command_line({"keys", name, "-l"});
+  for (const int columns : {40, 60, 100}) {
+    shell::terminal t(keys, 24, columns);
+    CHECK(t.wait() == 0);
+    const auto text = shell::plain(t.shown());
+    INFO(text);
+    CHECK(widest(text) <= static_cast<std::size_t>(columns));
+    CHECK(text.find("...") != std::string::npos);
+    CHECK(text.find(wide) != std::string::npos);
+  }
+  CHECK(shell::run(keys).out.find(long_text) != std::string::npos);
+}
+
+TEST_CASE("what is in a dict does not steer the terminal") {
+  const support::Name name("term");
+  shm::json_dict d{name, kept()};
+  d["\033]0;owned\007\r\xc2\x9b"
+    "31m"] = "\033[2J\x7f\xe2\x80\xae";
+  shm::dict<std::string, std::string> evil{std::string(name) + "\033[5m", kept()};
+  for (const shell::words& command : std::vector<shell::words>{
+           {"get", name}, {"keys", name}, {"keys", "-l", name}, {"dump", name}, {"ls"}, {"stat"}}) {
+    shell::terminal t(shell::command_line(command), 24, 200, {{"NO_COLOR", "1"}});
+    CHECK(t.wait() == 0);
+    INFO(command[0]);
+    for (const char* bad : {"\033", "\007", "\xc2\x9b", "\x7f", "\xe2\x80\xae"})
+      CHECK(t.shown().find(bad) == std::string::npos);
+  }
+  CHECK(shell::shmdict({"get", std::string(name) + "\033[6m"}).err.find('\033') == std::string::npos);
+  evil.unlink();
+}
+
+TEST_CASE("unlink asks at a terminal") {
+  const support::Name name("term");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  shell::terminal no(shell::command_line({"unlink", name}), 24, 120);
+  REQUIRE(no.until("unlink " + std::string(name) + " (1 key, "));
+  REQUIRE(no.until("[y/N] "));
+  no.type("n\r");
+  CHECK(no.wait() == 1);
+  CHECK(name.exists());
+  shell::terminal hung_up(shell::command_line({"unlink", name}), 24, 120);
+  REQUIRE(hung_up.until("[y/N] "));
+  hung_up.type("\4");
+  CHECK(hung_up.wait() == 1);
+  CHECK(name.exists());
+  shell::terminal yes(shell::command_line({"unlink", name}), 24, 120);
+  REQUIRE(yes.until("[y/N] "));
+  yes.type("y\r");
+  CHECK(yes.wait() == 0);
+  CHECK_FALSE(name.exists());
+}
+
+TEST_CASE("top fills the screen, takes keys, follows the size, and puts everything back") {
+  const support::Name name("term");
+  shm::json_dict d{name, {{"a", 1}}, kept()};
+  const support::Shared<std::atomic<bool>> stop;
+  support::Child writer([&] {
+    shm::json_dict w{shm::open_only, name};
+    while (!*stop) {
+      w["a"] = 1;
+      usleep(1000);
+    }
+    return 0;
+  });
+  shell::terminal t(shell::command_line({"top", name, "-d", "0.2"}), 12, 110);
+  REQUIRE(t.until("\033[?1049h")); // the other screen
+  REQUIRE(t.until("shmdict top"));
+  REQUIRE(t.until("WRITES/S"));
+  REQUIRE(t.until(std::string(name)));
+  CHECK_FALSE(t.echoes());
+  REQUIRE(t.until("shmdict top")); // again and again
+  t.type("w");
+  REQUIRE(t.until("shmdict top"));
+  t.resize(12, 60);
+  REQUIRE(t.until("shmdict top"));
+  const auto from = t.shown().size();
+  REQUIRE(t.until("q quit"));
+  REQUIRE(t.until("shmdict top"));
+  REQUIRE(t.until("q quit"));
+  t.type("q");
+  CHECK(t.wait() == 0);
+  *stop = true;
+  CHECK(writer.join() == 0);
+  CHECK(t.shown().find("\033[32m") != std::string::npos); // somebody writes
+  const auto last = t.shown().substr(from);
+  const auto end = last.rfind("\033[?7h\033[?25h\033[?1049l"); // cursor and screen are back, and nothing comes behind
+  REQUIRE(end != std::string::npos);
+  CHECK(last.size() - end == 19);
+  CHECK(t.echoes());
+  CHECK(widest(shell::plain(last.substr(last.rfind("\033[H")))) <= 60); // the last page
+
+  shell::terminal killed(shell::command_line({"top"}), 24, 80);
+  REQUIRE(killed.until("q quit"));
+  killed.signal(SIGTERM);
+  CHECK(killed.wait() == 0);
+  CHECK(killed.shown().rfind("\033[?1049l") != std::string::npos);
+  CHECK(killed.echoes());
+  shell::terminal interrupted(shell::command_line({"top"}), 5, 30);
+  REQUIRE(interrupted.until("shmdict top"));
+  interrupted.type("\3");
+  CHECK(interrupted.wait() == 0);
+  CHECK(interrupted.echoes());
+}
+
+TEST_CASE("long work shows a bar at a terminal, and takes it away") {
+  const support::Name name("term");
+  std::string text = "{";
+  for (int i = 0; i < 400'000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + std::to_string(i);
+  const shell::temporary file(text + "}");
+  shell::terminal t(shell::command_line({"load", name, file.path()}), 24, 100);
+  CHECK(t.until("loading " + std::string(name)));
+  CHECK(t.until("of 200,000"));
+  CHECK(t.wait() == 0);
+  CHECK(t.shown().substr(t.shown().size() - 4) == "\r\033[K");
+  CHECK(shell::shmdict({"keys", name, "-n", "1"}).out == "/0\n");
+  // Into a pipe: the bar is on the terminal, the output is not.
+  shell::terminal dump({"sh", "-c", std::string(SHMDICT_COMMAND) + " dump " + std::string(name) + " | wc -l"}, 24, 100);
+  CHECK(dump.until("dumping"));
+  CHECK(dump.until("200002"));
+  CHECK(dump.wait() == 0);
+}
