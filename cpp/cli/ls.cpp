@@ -28,8 +28,8 @@ std::string user_name(std::uint32_t id) {
 
 // What is to be said about an object, most pressing first.
 cell state_of(const shmd_object_info& o) {
-  if (o.result != 0) return {shmd_error_message(o.result), style::red};
-  if (o.lock.held && !o.lock.alive) return {"lock owner died: the next writer repairs", style::yellow};
+  if (o.result != 0) return {reason_of(o), style::red};
+  if (o.lock.held && !o.lock.alive) return {"lock owner died", style::yellow};
   if (o.orphaned) return {"orphan", style::yellow};
   if (!o.present) return {"nobody has it open", style::dim};
   return {"in use", style::plain};
@@ -110,7 +110,7 @@ bool confirmed(const std::string& question) {
 std::string description(const std::string& name) {
   for (const auto& o : all_objects()) {
     if (name != o.name) continue;
-    if (o.result != 0) return fmt::format("{} ({})", name, shmd_error_message(o.result));
+    if (o.result != 0) return fmt::format("{} ({})", name, reason_of(o));
     return fmt::format("{} ({}, {}, {})", name, counted(o.keys, "key"), bytes_text(o.memory),
                        o.attached == 0 ? "nobody attached" : counted(o.attached, "process") + " attached");
   }

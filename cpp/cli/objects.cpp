@@ -21,6 +21,23 @@ std::vector<shmd_object_info> all_objects() {
   return out;
 }
 
+const char* reason_of(const shmd_object_info& o) {
+  switch (o.result) {
+    case SHMD_ERR_PERMISSION_DENIED:
+      return "no permission";
+    case SHMD_ERR_FOREIGN_OBJECT:
+      return "not a dict";
+    case SHMD_ERR_INCOMPLETE_OBJECT:
+      return "half made: unlink";
+    case SHMD_ERR_LAYOUT_MISMATCH:
+      return "another layout version";
+    case SHMD_ERR_CORRUPT:
+      return "damaged";
+    default:
+      return shmd_error_message(o.result);
+  }
+}
+
 shmd_object_info object_called(const std::string& name) {
   for (const auto& o : all_objects())
     if (name == o.name) return o;

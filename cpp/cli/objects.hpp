@@ -10,6 +10,8 @@ namespace cli {
 
 // Sorted by name.
 std::vector<shmd_object_info> all_objects();
+// Why an object cannot be looked into, in few words.
+const char* reason_of(const shmd_object_info& o);
 // Throws failure (no_dict).
 shmd_object_info object_called(const std::string& name);
 

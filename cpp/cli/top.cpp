@@ -135,14 +135,8 @@ table with_columns(std::size_t width, std::vector<std::size_t>& which) {
 std::vector<cell> cells_of(const row& r) {
   const auto& o = r.object;
   if (o.result != 0)
-    return {{o.name, style::red},
-            {"?"},
-            {bytes_text(o.memory)},
-            {"?"},
-            {"?"},
-            {"?"},
-            {"?"},
-            {shmd_error_message(o.result), style::red}};
+    return {{o.name, style::red},      {"?"}, {bytes_text(o.memory)}, {"?"}, {"?"}, {"?"}, {"?"},
+            {reason_of(o), style::red}};
   return {{o.name, o.orphaned ? style::yellow : style::plain},
           {grouped(o.keys)},
           {bytes_text(o.memory)},

@@ -156,7 +156,7 @@ TEST_CASE("top fills the screen, takes keys, follows the size, and puts everythi
 TEST_CASE("long work shows a bar at a terminal, and takes it away") {
   const support::Name name("term");
   std::string text = "{";
-  for (int i = 0; i < 400'000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + std::to_string(i);
+  for (int i = 0; i < 200'000; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + std::to_string(i);
   const shell::temporary file(text + "}");
   shell::terminal t(shell::command_line({"load", name, file.path()}), 24, 100);
   CHECK(t.until("loading " + std::string(name)));
