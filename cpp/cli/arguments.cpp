@@ -224,8 +224,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    const auto subs = app.get_subcommands();
-    return carry_out([&] { return print(subs.empty() ? app.help() : subs[0]->help()), 0; });
+    return carry_out([&] { return print(app.help()), 0; }); // of the command that was named, if one was
   } catch (const CLI::CallForVersion& e) {
     return carry_out([&] { return print(std::string(e.what()) + "\n"), 0; });
   } catch (const CLI::ParseError& e) {
