@@ -17,7 +17,7 @@ progress::progress(std::string what, std::uint64_t total)
     : what_(std::move(what)),
       total_(total),
       on_(errors_are_terminal()),
-      next_(clock::now() + std::chrono::milliseconds(400)) {}
+      next_(clock::now() + std::chrono::milliseconds(total >= 100'000 ? 0 : 400)) {}
 
 progress::~progress() { clear(); }
 

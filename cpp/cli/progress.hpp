@@ -1,4 +1,4 @@
-// A bar on stderr for work that takes longer than a moment; nothing if stderr is no terminal.
+// A bar on stderr for work that takes longer than a moment, or is known to be much; nothing if stderr is no terminal.
 #pragma once
 
 #include <chrono>

@@ -128,6 +128,7 @@ table with_columns(std::size_t width, std::vector<std::size_t>& which) {
   if (width < 84) which = {0, 1, 2, 3, 7};
   if (width < 50) which = {0, 3, 7};
   std::vector<column> columns;
+  columns.reserve(which.size());
   for (const std::size_t c : which) columns.push_back(all[c]);
   return table(std::move(columns));
 }
@@ -157,6 +158,7 @@ std::vector<std::string> page(std::vector<row> rows, char by) {
     memory += r.object.memory;
     const auto all = cells_of(r);
     std::vector<cell> cells;
+    cells.reserve(which.size());
     for (const std::size_t c : which) cells.push_back(all[c]);
     t.add(std::move(cells));
   }

@@ -46,8 +46,9 @@ json object_of(const std::string& name) {
 TEST_CASE("watch prints changes as they happen, and goes on where it ended") {
   const support::Name name("watch");
   shm::json_dict d{name, {{"a", {{"x", 1}}}}, kept()};
-  shell::running all(shell::command_line({"watch", name, "-n", "5"}));
-  shell::running below(shell::command_line({"watch", name, "/a/x", "-n", "2"}));
+  const auto now = json::parse(shell::shmdict({"stat", name, "--json"}).out)["position"].dump();
+  shell::running all(shell::command_line({"watch", name, "-n", "5", "--since", now}));
+  shell::running below(shell::command_line({"watch", name, "/a/x", "-n", "2", "--since", now}));
   const auto followers = [&] { return json::parse(shell::shmdict({"stat", name, "--json"}).out)["followers"]; };
   REQUIRE(support::eventually([&] { return followers() == 2; }));
   d["b"] = "new";

@@ -77,9 +77,11 @@ class running {
       if (!read_some(100) || support::Clock::now() > end) return false;
     return true;
   }
+  // Kills it after 50 s: the code says so.
   ended wait() {
-    while (read_some(1000)) {
-    }
+    const auto end = support::Clock::now() + std::chrono::seconds(50);
+    while (read_some(1000))
+      if (support::Clock::now() > end) signal(SIGKILL);
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = -1;

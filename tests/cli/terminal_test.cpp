@@ -165,7 +165,8 @@ TEST_CASE("long work shows a bar at a terminal, and takes it away") {
   CHECK(t.shown().substr(t.shown().size() - 4) == "\r\033[K");
   CHECK(shell::shmdict({"keys", name, "-n", "1"}).out == "/0\n");
   // Into a pipe: the bar is on the terminal, the output is not.
-  shell::terminal dump({"sh", "-c", std::string(SHMDICT_COMMAND) + " dump " + std::string(name) + " | wc -l"}, 24, 100);
+  shell::terminal dump(
+      {"sh", "-c", std::string(SHMDICT_COMMAND) + " dump " + std::string(name) + " | (sleep 1; wc -l)"}, 24, 100);
   CHECK(dump.until("dumping"));
   CHECK(dump.until("200002"));
   CHECK(dump.wait() == 0);
