@@ -54,6 +54,8 @@ TEST_CASE("watch prints changes as they happen, and goes on where it ended") {
   d["b"] = "new";
   CHECK(all.until("\"/b\"")); // at once, not when it ends
   d["a"]["x"] = 2;
+  CHECK(all.until("\"/a/x\"")); // before "a" goes: later, a change inside of it may be left out
+  CHECK(below.until("\"/a/x\""));
   d.transact([](auto& tx) {
     tx["c"]["d"] = 3;
     tx.erase("a"); // above what the second one watches
