@@ -65,8 +65,8 @@ std::string type_name(const type& t) { return t.what == kind::untyped ? "(bytes)
 
 class key_lister {
  public:
-  key_lister(const dict_handle& d, const snapshot& s, const keys_arguments& a)
-      : d_(d), s_(s), a_(a), table_({{"PATH", false, true}, {"TYPE"}, {"BYTES", true}, {"VALUE", false, true}}) {}
+  key_lister(const snapshot& s, const keys_arguments& a)
+      : s_(s), a_(a), table_({{"PATH", false, true}, {"TYPE"}, {"BYTES", true}, {"VALUE", false, true}}) {}
 
   void list(const level& l, const std::string& path) {
     if (a_.unsorted) {
@@ -138,7 +138,6 @@ class key_lister {
                 {json_text(value)}});
   }
 
-  const dict_handle& d_;
   const snapshot& s_;
   const keys_arguments& a_;
   table table_;
@@ -178,7 +177,7 @@ exit_code run_keys(const keys_arguments& a) {
   if (f.what == found::leaf)
     throw failure(exit_code::refused,
                   fmt::format("'{1}' is a value, not a dict: `shmdict get {0} '{1}'` shows it", a.name, a.path));
-  key_lister list(d, s, a);
+  key_lister list(s, a);
   list.list(f.at, a.path);
   list.finish();
   return exit_code::ok;

@@ -76,6 +76,7 @@ json object_json(const shmd_object_info& o) {
 
 void print_table(const std::vector<shmd_object_info>& objects) {
   std::vector<std::string> locks;
+  locks.reserve(objects.size());
   for (const auto& o : objects) locks.push_back(locks_text(locks_of(o)));
   const bool any_lock = std::any_of(locks.begin(), locks.end(), [](const std::string& l) { return !l.empty(); });
   std::vector<column> columns{{"NAME", false, true}, {"KEYS", true}, {"MEMORY", true},
