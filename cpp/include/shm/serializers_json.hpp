@@ -9,7 +9,7 @@
 // Of one dict:                 shm::dict<std::string, job, shm::msgpack<job>> d{"jobs"};
 // Wherever the type is stored: template <> struct shm::serializer<job> : shm::cbor<job> {};
 // The name is compared at attach, the shape of T is not: a value of another shape throws nlohmann's exception when it is
-// read. Bytes that are not of the format, or that nest deeper than 512, throw shm::error (corrupt). What a format cannot
+// read. Bytes that are not of the format, or that nest deeper than 1,000, throw shm::error (corrupt). What a format cannot
 // express (text that is not UTF-8, BSON of a number) throws nlohmann's exception when it is written; nothing is stored.
 #pragma once
 
