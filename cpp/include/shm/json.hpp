@@ -20,6 +20,7 @@
 #include "detail/json_proxy.hpp"
 #include "dict.hpp"
 #include "list.hpp"
+#include "replica.hpp"
 
 SHM_NAMESPACE_BEGIN
 
@@ -72,6 +73,19 @@ class json_object {
   }
   friend bool operator==(const Derived& a, const nlohmann::json& b) { return a.to_json() == b; }
   friend bool operator!=(const Derived& a, const nlohmann::json& b) { return !(a.to_json() == b); }
+
+  // As of shm::dict, see watch.hpp. Values are leaves; in wait_for() an object comes with all that is in it.
+  watcher<std::string, json_dict> watch(std::uint64_t since = from_now) const {
+    return {detail::watched_place(where()), since};
+  }
+  template <class Predicate>
+  void wait(std::string_view key, Predicate predicate) const {
+    static_cast<void>(detail::wait_at(watched(key), std::nullopt, [&] { return holds(predicate, key); }));
+  }
+  template <class Predicate, class Rep, class Period>
+  bool wait_for(std::string_view key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
+    return detail::wait_at(watched(key), detail::follower::after(timeout), [&] { return holds(predicate, key); });
+  }
 
   bool erase(std::string_view key) { return (*this)[key].erase(); }
   // Erases and returns what was there, in one commit. Throws key_not_found, or returns the default.
@@ -169,6 +183,11 @@ class json_object {
 
  private:
   Place where() const { return static_cast<const Derived*>(this)->place(); }
+  detail::watched_place watched(std::string_view key) const { return {where(), detail::encoded_key<std::string>(key)}; }
+  template <class Predicate>
+  bool holds(Predicate& predicate, std::string_view key) const {
+    return detail::holds<nlohmann::json>(predicate, get(key));
+  }
   static void check_object(const nlohmann::json& j) {
     if (!j.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
     detail::check_depth(j);
@@ -277,6 +296,9 @@ json_ref json_object<Derived, Place>::at(std::string_view key) {
   child.describe(path);
   return json_ref(child.owner->shared_from_this(), node, std::move(path));
 }
+
+replica(const json_dict&)->replica<std::string, json_dict>;
+replica(const json_ref&)->replica<std::string, json_dict>;
 
 // Conversions, each over one snapshot: string keys make an object, other keys an array of pairs.
 inline void to_json(nlohmann::json& out, const json_dict& d) { out = d.to_json(); }

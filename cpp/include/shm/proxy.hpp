@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "detail/checked.hpp"
+#include "detail/follow.hpp"
 #include "detail/place.hpp"
 
 SHM_NAMESPACE_BEGIN
@@ -82,6 +83,11 @@ class value_view : detail::proxy_tag {
         detail::read_at(place_, [&](shmd_node n) { return shmd_contains(place_.d, n, key_.data(), key_.size()); });
     if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at<K>(result, place_, key_);
     return result != SHMD_NOT_FOUND;
+  }
+
+  // The changes of this one key: put, erase (also when the dict that it is in goes or is emptied), resync. See watch.hpp.
+  watcher<K, V> watch(std::uint64_t since = SHMD_NOW) && {
+    return watcher<K, V>(detail::watched_place(place_, key_), since, true);
   }
 
  protected:

@@ -19,6 +19,10 @@ template <class K, class V>
 class snapshot;
 template <class K, class V>
 class transaction;
+template <class K, class V>
+class watcher;
+template <class K, class V>
+class replica;
 class json_dict;
 class json_ref;
 

@@ -54,6 +54,10 @@ class json_view : detail::proxy_tag {
     if (result < 0) detail::throw_at(result, place_);
     return static_cast<std::size_t>(n);
   }
+  // Of the object that stands here: replacing or erasing it is a `clear`, with the leaf that now is here, if one is.
+  watcher<std::string, json_dict> watch(std::uint64_t since = from_now) && {
+    return {detail::watched_place(place_), since};
+  }
   friend void to_json(nlohmann::json& out, json_view&& v) { out = std::move(v).value(); }
 
  protected:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../watch.hpp"
 #include "checked.hpp"
 #include "json_leaf.hpp"
 #include "tree.hpp"
@@ -91,6 +92,46 @@ struct tree<json_dict> {
 template <>
 struct local<json_dict> {
   using type = nlohmann::json;
+};
+
+// The same in watchers and replicas. A missing dict, and a leaf in its place, is an empty object.
+template <>
+struct leaf<json_dict> {
+  using type = nlohmann::json;
+  static type decode(const void* data, std::size_t size) { return from_leaf(data, size); }
+};
+template <>
+struct whole<std::string, json_dict> {
+  using local_type = nlohmann::json;
+
+  static local_type take(const watched_place& place, std::uint64_t& position) {
+    return read_whole(place.d, [&] {
+      const snapshot_state s(place.d, place.owner);
+      position = shmd_snapshot_position(s.get());
+      shmd_node node;
+      const int result = place.find(s.get(), &node);
+      if (result == SHMD_NOT_FOUND || result == SHMD_ERR_NOT_A_DICT) return nlohmann::json::object();
+      if (result < 0) throw_at(result, place);
+      return load_json(s.get(), node);
+    });
+  }
+  static local_type load(const watched_place& place, std::uint64_t& position) { return take(place, position); }
+  static bool apply(local_type& to, change<std::string, json_dict>& c) {
+    if (c.kind == change_kind::clear) return to = nlohmann::json::object(), true;
+    if (c.path.size() >= static_cast<std::size_t>(json_depth))
+      throw error(errc::corrupt, "JSON dicts are nested too deep to read");
+    nlohmann::json* at = &to;
+    for (const auto& key : c.path) {
+      const auto next = at->find(key);
+      if (next == at->end() || !next->is_object()) return false;
+      at = &*next;
+    }
+    if (c.kind == change_kind::erase)
+      at->erase(c.key);
+    else
+      (*at)[c.key] = c.kind == change_kind::dict ? nlohmann::json::object() : std::move(*c.value);
+    return true;
+  }
 };
 
 SHM_DETAIL_END

@@ -73,6 +73,16 @@ class nested_reading : proxy_tag {
   std::size_t size() && { return bound_.size(); }
   bool empty() && { return bound_.empty(); }
   shm::snapshot<K, V> snapshot() && { return bound_.snapshot(); }
+  // Of whatever stands at this place: replacing or erasing it is a `clear`. See watch.hpp.
+  watcher<K, V> watch(std::uint64_t since = from_now) && { return bound_.watch(since); }
+  template <class Predicate>
+  void wait(arg_t<K> key, Predicate predicate) && {
+    bound_.wait(key, std::move(predicate));
+  }
+  template <class Predicate, class Rep, class Period>
+  bool wait_for(arg_t<K> key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {
+    return bound_.wait_for(key, std::move(predicate), timeout);
+  }
   auto keys() && { return bound_.keys(); }
   auto values() && { return bound_.values(); }
   auto items() && { return bound_.items(); }

@@ -9,6 +9,7 @@
 
 #include "../proxy.hpp"
 #include "../snapshot.hpp"
+#include "../watch.hpp"
 
 SHM_DETAIL_BEGIN
 
@@ -137,6 +138,22 @@ class dict_reader {
   friend bool operator!=(const Derived& a, const local_type& b) { return !(a.to_map() == b); }
   friend bool operator==(const Derived& a, const Derived& b) { return a.to_map() == b.to_map(); }
   friend bool operator!=(const Derived& a, const Derived& b) { return !(a.to_map() == b.to_map()); }
+
+  // Every change from now on, or from a position on: of a snapshot, or of a watcher. See watch.hpp.
+  shm::watcher<K, V> watch(std::uint64_t since = from_now) const { return {watched_place(where()), since}; }
+  // Waits until predicate(value) is true, which it may be already; it is asked again after each change of the key. A
+  // predicate of std::optional<mapped_type> is asked about an absent key (nullopt), too. Without polling, across processes;
+  // false if the time is over and it is not true. Who holds the lock waits in vain; in a transaction: in_transaction.
+  template <class Predicate>
+  void wait(arg_t<K> key, Predicate predicate) const {
+    static_cast<void>(wait_at(watched_place(where(), encoded_key<K>(key)), std::nullopt,
+                              [&] { return holds<mapped_type>(predicate, get(key)); }));
+  }
+  template <class Predicate, class Rep, class Period>
+  bool wait_for(arg_t<K> key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
+    return wait_at(watched_place(where(), encoded_key<K>(key)), follower::after(timeout),
+                   [&] { return holds<mapped_type>(predicate, get(key)); });
+  }
 
   // Calls f(std::string_view) with the value's bytes where they lie: nothing is copied, and they stay for the call,
   // whatever is written. Returns whether the key is there, or f's result in an optional. Keep it short: it holds memory

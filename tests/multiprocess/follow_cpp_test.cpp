@@ -1,0 +1,296 @@
+// Watchers and replicas across processes: writers in several, some of them killed, history too short now and then.
+// What guards it: replica::reload() takes the position of the snapshot that it loads, commit_reader hands out whole commits,
+// the wake-up of a watcher that sleeps in the core (watch.c).
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <iostream>
+#include <memory>
+#include <random>
+#include <shm/shm.hpp>
+
+#include "multiprocess/crash_support.hpp"
+#include "support/catch.hpp"
+#include "support/process.hpp"
+
+using namespace std::chrono_literals;
+using support::Child;
+using support::Name;
+using support::Shared;
+using Accounts = shm::dict<std::string, shm::dict<int, std::int64_t>>;
+using Local = shm::local_t<Accounts>;
+
+namespace {
+
+constexpr int accounts = 12;
+
+shm::options options(bool little) {
+  auto o = shm::options{}.max_size(std::uint64_t{64} << 20).segment_size(65536);
+  return little ? o.buffer_size(65536) : o.buffer_size(std::uint64_t{16} << 20);
+}
+
+// Commits that keep what `whole` checks: the sum of each dict is 0, and dict "log" holds the number of the last commit twice.
+class Writer {
+ public:
+  Writer(const std::string& name, unsigned seed) : d_(name), rng_(seed), own_("w" + std::to_string(seed)) {}
+
+  void commit() {
+    const auto kind = rng_() % 40;
+    const std::string dict(1, static_cast<char>('a' + rng_() % 3));
+    const int from = static_cast<int>(rng_() % accounts), to = static_cast<int>(rng_() % accounts);
+    const auto amount = static_cast<std::int64_t>(rng_() % 100);
+    d_.transact([&](auto& tx) {
+      ++number_;
+      tx[own_][0] = number_;
+      if (kind == 0)
+        tx[dict].clear();
+      else if (kind == 1)
+        tx.erase(dict);
+      else if (kind == 2)
+        tx[dict] = {{from, amount}, {from + accounts, -amount}};
+      else {
+        tx[dict][from] -= amount;
+        tx[dict][to] += amount;
+      }
+      tx[own_][1] = number_;
+    });
+  }
+
+ private:
+  Accounts d_;
+  std::mt19937_64 rng_;
+  std::string own_;
+  std::int64_t number_ = 0;
+};
+
+bool whole(const Local& data) {
+  for (const auto& [name, dict] : data) {
+    std::int64_t sum = 0;
+    for (const auto& [account, amount] : dict) sum += amount;
+    if (name[0] == 'w' ? dict.at(0) != dict.at(1) : sum != 0) return false;
+  }
+  return true;
+}
+
+struct State {
+  std::atomic<unsigned> ready{0}, writing{0};
+  std::atomic<std::uint64_t> resyncs{0}, changes{0}, syncs{0};
+  std::array<std::atomic<std::uint64_t>, 3> commits{};
+};
+
+// Replays a watcher's changes into plain data: what is not told, or told twice, shows.
+class Mirror {
+ public:
+  explicit Mirror(Accounts& d) : w_(d.watch()) { start(); }
+  void catch_up() {
+    while (auto* c = w_.poll()) {
+      if (c->kind == shm::change_kind::resync) {
+        ++resyncs;
+        start();
+        continue;
+      }
+      if (c->first == inside_) throw std::runtime_error("commits are framed wrongly");
+      inside_ = !c->last;
+      if (c->position < last_) throw std::runtime_error("a change came twice");
+      last_ = c->position + 1;
+      apply(*c);
+      if (!inside_ && !whole(data)) throw std::runtime_error("a commit was told in part");
+    }
+  }
+  Local data;
+  std::uint64_t resyncs = 0;
+
+ private:
+  void start() {
+    data = w_.snapshot().to_map();
+    inside_ = false;
+    last_ = w_.position();
+  }
+  void apply(const shm::change<std::string, shm::dict<int, std::int64_t>>& c) {
+    using Key = std::variant<std::string, int>;
+    static_assert(std::is_same_v<std::decay_t<decltype(c.key)>, Key>, "");
+    if (c.kind == shm::change_kind::clear) return data.clear();
+    if (c.path.empty()) {
+      if (c.kind == shm::change_kind::dict)
+        data[std::get<0>(c.key)] = {};
+      else
+        data.erase(std::get<0>(c.key));
+      return;
+    }
+    auto& dict = data.at(std::get<0>(c.path[0]));
+    if (c.kind == shm::change_kind::put)
+      dict[std::get<1>(c.key)] = *c.value;
+    else
+      dict.erase(std::get<1>(c.key));
+  }
+
+  shm::watcher<std::string, shm::dict<int, std::int64_t>> w_;
+  bool inside_ = false;
+  std::uint64_t last_ = 0;
+};
+
+void torture(bool little, unsigned commits) {
+  const Name name("follow");
+  Accounts d(name, options(little));
+  Shared<State> s;
+  s->writing = 3;
+  std::vector<std::unique_ptr<Child>> children;
+  children.reserve(6);
+  for (int i = 0; i < 3; ++i)
+    children.push_back(std::make_unique<Child>([&, i] {
+      Accounts own(name, shm::options{}.read_only(i == 2));
+      const bool done = i == 0 ? [&] {
+        Mirror mirror(own);
+        for (++s->ready; s->writing != 0; std::this_thread::sleep_for(little ? 15ms : 1ms)) mirror.catch_up();
+        mirror.catch_up();
+        s->resyncs += mirror.resyncs;
+        return mirror.data == own.to_map();
+      }() : [&] {
+        shm::replica r{own};
+        for (++s->ready; s->writing != 0;) {
+          try {
+            s->changes += r.sync();
+          } catch (const shm::error& e) { // on a read-only handle, while others write all the time
+            if (e.code() != shm::errc::busy) throw;
+          }
+          ++s->syncs;
+          if (!whole(r.data())) throw std::runtime_error("a replica shows half a commit");
+          if (little) std::this_thread::sleep_for(15ms);
+          (void)r.wait(20ms);
+        }
+        s->changes += r.sync();
+        s->resyncs += r.resyncs();
+        return r.data() == own.to_map();
+      }();
+      return done ? 0 : 1;
+    }));
+  for (unsigned w = 0; w < 3; ++w)
+    children.push_back(std::make_unique<Child>([&, w] {
+      if (!support::eventually([&] { return s->ready == 3; })) return 1;
+      Writer writer(name, w);
+      for (unsigned i = 0; i < commits; ++i) writer.commit();
+      --s->writing;
+      return 0;
+    }));
+  for (auto& child : children) CHECK(child->join() == 0);
+  CHECK((s->resyncs != 0) == little);
+  CHECK(s->syncs > 2);
+  if (!little) CHECK(s->changes > commits);
+  CHECK(crash::findings(d.native_handle()) == crash::nothing);
+}
+
+} // namespace
+
+TEST_CASE("watchers and replicas in other processes follow every commit, whole") {
+  torture(false, crash::sanitized ? 200 : 3000);
+}
+
+TEST_CASE("watchers and replicas that fall behind go on from a snapshot") {
+  torture(true, crash::sanitized ? 1000 : 8000);
+}
+
+TEST_CASE("a replica is right whoever is killed while writing") {
+  const Name name("follow");
+  Accounts d(name, options(true));
+  shm::replica r{d};
+  std::mt19937_64 rng(5);
+  std::size_t applied = 0;
+  const auto end = support::Clock::now() + (crash::sanitized ? 3s : 2s);
+  unsigned deaths = 0;
+  while (support::Clock::now() < end) {
+    Child writer([&] {
+      for (Writer w(name, deaths % 3);;) w.commit();
+      return 0;
+    });
+    const auto death = support::Clock::now() + std::chrono::microseconds(2000 + rng() % 20000);
+    while (support::Clock::now() < death) {
+      applied += r.sync();
+      REQUIRE(whole(r.data()));
+    }
+    writer.end(SIGKILL);
+    ++deaths;
+    d["w9"][0] = deaths; // repairs what the dead left
+    d["w9"][1] = deaths;
+    applied += r.sync();
+    REQUIRE(r.data() == d.to_map());
+  }
+  CHECK(deaths > 5);
+  CHECK(applied > 100);
+  CHECK(crash::findings(d.native_handle()) == crash::nothing);
+}
+
+TEST_CASE("a watcher that sleeps in another process is woken by a commit") {
+  const Name name("follow");
+  shm::dict<std::string, std::uint64_t> d(name, options(false));
+  struct Times {
+    std::atomic<unsigned> seen{0};
+    std::array<std::uint64_t, 64> delay{};
+  };
+  Shared<Times> times;
+  Child watcher([&] {
+    shm::dict<std::string, std::uint64_t> own(name);
+    auto w = own.watch();
+    for (auto& c : w) {
+      times->delay[times->seen] = support::now_ns() - *c.value;
+      if (++times->seen == times->delay.size()) w.stop();
+    }
+    return 0;
+  });
+  shmd_stats stats;
+  REQUIRE(support::eventually([&] { return shmd_stat(d.native_handle(), &stats) == 0 && stats.followers == 1; }));
+  for (unsigned i = 0; i < times->delay.size(); ++i) {
+    std::this_thread::sleep_for(2ms);
+    d["time"] = support::now_ns();
+    REQUIRE(support::eventually([&] { return times->seen == i + 1; }));
+  }
+  CHECK(watcher.join() == 0);
+  std::sort(times->delay.begin(), times->delay.end());
+  const auto median = times->delay[times->delay.size() / 2];
+  std::cout << "from a put to a sleeping watcher of another process: median " << median / 1000 << " us, of "
+            << times->delay.size() << " at most " << times->delay.back() / 1000 << " us\n";
+  CHECK(median < 15000000); // by the clock it would be 25 ms
+}
+
+TEST_CASE("wait_for is woken from another process") {
+  const Name name("follow");
+  shm::dict<std::string, int> d(name, options(false));
+  Child worker([&] {
+    shm::dict<std::string, int> own(name);
+    if (!own.wait_for(
+            "ready", [](int v) { return v == 3; }, 20s))
+      return 1;
+    own["done"] = 1;
+    return 0;
+  });
+  for (int i = 0; i <= 3; ++i) {
+    std::this_thread::sleep_for(5ms);
+    d["ready"] = i;
+  }
+  CHECK(d.wait_for(
+      "done", [](int v) { return v == 1; }, 20s));
+  CHECK(worker.join() == 0);
+}
+
+TEST_CASE("a forked child goes on with its parent's watcher and replica, each on its own") {
+  const Name name("follow");
+  shm::dict<std::string, int> d(name, options(false));
+  auto w = d.watch();
+  shm::replica r{d};
+  d["one"] = 1;
+  d["two"] = 2;
+  REQUIRE(w.next(5s)->key == "one");
+  Child child([&] {
+    if (w.next(5s)->key != "two") return 1;
+    if (r.sync() != 2) return 2;
+    const auto* c = w.next(10s);
+    if (c == nullptr || c->key != "three") return 3;
+    r.sync();
+    return r.data() == d.to_map() ? 0 : 4;
+  });
+  std::this_thread::sleep_for(10ms);
+  d["three"] = 3;
+  CHECK(child.join() == 0);
+  CHECK(w.next(5s)->key == "two");
+  CHECK(w.next(5s)->key == "three");
+  CHECK(r.sync() == 3);
+}
