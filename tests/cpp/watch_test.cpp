@@ -402,6 +402,7 @@ TEST_CASE("wait_for is not misled by falling behind") {
   Flat d(name, little_history());
   d["n"] = 0;
   bool first = true;
+  const auto start = std::chrono::steady_clock::now();
   CHECK(d.wait_for(
       "n",
       [&](int v) {
@@ -410,6 +411,7 @@ TEST_CASE("wait_for is not misled by falling behind") {
         return v == 1;
       },
       20s));
+  CHECK(std::chrono::steady_clock::now() - start < 10s); // not by asking once more at the end
 }
 
 TEST_CASE("what cannot be read is an error that loses nothing") {
