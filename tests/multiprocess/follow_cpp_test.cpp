@@ -279,14 +279,17 @@ TEST_CASE("a forked child goes on with its parent's watcher and replica, each on
   d["one"] = 1;
   d["two"] = 2;
   REQUIRE(w.next(5s)->key == "one");
+  Shared<std::atomic<bool>> synced;
   Child child([&] {
     if (w.next(5s)->key != "two") return 1;
     if (r.sync() != 2) return 2;
+    *synced = true;
     const auto* c = w.next(10s);
     if (c == nullptr || c->key != "three") return 3;
     r.sync();
     return r.data() == d.to_map() ? 0 : 4;
   });
+  REQUIRE(support::eventually([&] { return synced->load(); }));
   std::this_thread::sleep_for(10ms);
   d["three"] = 3;
   CHECK(child.join() == 0);
