@@ -102,7 +102,7 @@ static void took(shmd_attachment* a, shmd_lock_thread* me, uint64_t word) {
   a->depth = 1;
   a->paused = 0;
   a->in_call = 1;
-  if (word & SHMD_LOCK_EXPLICIT) shmd_store_release(&c->owner_since, shmd_os_now());
+  if (word & SHMD_LOCK_EXPLICIT) shmd_store_release(&c->owner_since, shmd_os_now_coarse());
   /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
   shmd_store_release(&c->owner_thread, me->id);
 }
