@@ -47,16 +47,17 @@ function section(text) {
   spoken += 1
 }
 
-# Doxygen stumbles over specialisations of what is in std.
-/^template <>$/ {
+# Doxygen stumbles over specialisations of what other libraries declare.
+/^template <.*>$/ {
   silence()
-  held = 1
+  held = $0
   next
 }
 held {
-  held = 0
-  if (/^struct std::.*;$/) next
-  print "template <>"
+  text = held
+  held = ""
+  if (/^struct (std|fmt|nlohmann)::.*;$/) next
+  print text
 }
 
 # Inside of a block comment.
