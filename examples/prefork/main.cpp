@@ -16,11 +16,9 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <exception>
-#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "worker.hpp"
@@ -41,7 +39,7 @@ int reserve(int port) {
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
       bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
       getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw std::runtime_error("cannot bind to port " + std::to_string(port) + ": " + std::strerror(errno));
+    throw std::system_error(errno, std::generic_category(), "cannot bind to port " + std::to_string(port));
   return ntohs(address.sin_port);
 }
 
@@ -51,7 +49,7 @@ class supervisor {
     // Blocked before the first fork, so that no signal is lost; taken one by one in run().
     sigemptyset(&signals_);
     for (const int signal : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&signals_, signal);
-    sigprocmask(SIG_BLOCK, &signals_, nullptr);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   }
 
   void run() {
@@ -65,10 +63,10 @@ class supervisor {
   void start(std::uint32_t number) {
     const pid_t parent = getpid();
     const pid_t pid = fork(); // the dicts stay open: the child is an attachee of its own
-    if (pid < 0) throw std::runtime_error(std::string("cannot fork: ") + std::strerror(errno));
+    if (pid < 0) throw std::system_error(errno, std::generic_category(), "cannot fork");
     if (pid == 0) {
       prctl(PR_SET_PDEATHSIG, SIGTERM); // no worker outlives the supervisor
-      std::exit(getppid() == parent ? prefork::serve(state_, number, port_) : 1);
+      _exit(getppid() == parent ? prefork::serve(state_, number, port_) : 1);
     }
     pids_[number] = pid;
     note([&] { state_.workers[number] = pid; });
