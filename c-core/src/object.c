@@ -222,8 +222,8 @@ int shmd_object_build(shmd_attachment* a, const shmd_superblock* super) {
   int result = shmd_os_resize(a->object_fd, super->max_size);
   if (result < 0)
     return shmd_fail_errno(result == -EFBIG ? SHMD_ERR_INVALID_ARGUMENT : SHMD_ERR_SYSTEM, result,
-                           "dict '%s': cannot make an object of %llu bytes; lower max_size", a->name,
-                           (unsigned long long)super->max_size);
+                           "dict '%s': cannot make an object of %llu bytes; lower max_size, or raise `ulimit -f`",
+                           a->name, (unsigned long long)super->max_size);
   result = shmd_object_allocate(a, 0, super->redo_offset);
   if (result < 0) return result;
   result = shmd_object_map(a, super);

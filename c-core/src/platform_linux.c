@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -175,6 +176,8 @@ int shmd_os_name_info(const char* name, shmd_file_info* info) {
 }
 
 int shmd_os_resize(int fd, uint64_t size) {
+  struct rlimit limit; /* beyond it the kernel sends SIGXFSZ, which ends who does not expect it */
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur) return -EFBIG;
   while (ftruncate(fd, (off_t)size) != 0)
     if (errno != EINTR) return -errno;
   return 0;

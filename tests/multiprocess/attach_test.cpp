@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <shmdict/layout.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cstddef>
@@ -263,6 +264,22 @@ TEST_CASE("options that make no sense are refused and create nothing", "[attach]
   bad([](shmd_options& o) { o.permissions = 07777; });
   const std::string endless(300, 't');
   bad([&](shmd_options& o) { o.key_type = endless.c_str(); });
+}
+
+// Guard: the limit's check in shmd_os_resize; without it SIGXFSZ ends the process.
+TEST_CASE("a limit on the size of files below max_size is an error, not a signal", "[attach]") {
+  const auto name = support::unique_name("attach");
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit limit = {1 << 20, 1 << 20};
+    shmd_options o;
+    shmd_options_init(&o);
+    shmd_dict* d = nullptr;
+    _exit(setrlimit(RLIMIT_FSIZE, &limit) == 0 && shmd_open(name.c_str(), &o, &d) == SHMD_ERR_INVALID_ARGUMENT ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("more processes than slots are told so, and a slot that becomes free is used", "[attach][slot]") {
