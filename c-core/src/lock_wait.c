@@ -7,6 +7,7 @@
 #include "platform.h"
 
 #define SPINS 100
+#define LOOKS 12 /* at a lock that is held, before the first sleep: some 2000 pauses in all, 20 us here */
 #define CHECK_AFTER UINT64_C(5000000) /* ns that an owner keeps the lock before a waiter asks whether it lives */
 #define SLICE UINT64_C(40000000)      /* ns between such questions; bounds every sleep here */
 #define QUIESCE_PAUSE UINT64_C(20000)
@@ -132,11 +133,13 @@ int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags,
   const uint64_t limit = how->limit;
   uint64_t word, seen = 0, start, seen_at, now, slice, asleep = 0;
   int i, result;
-  for (i = 0; i < SPINS; ++i) {
+  /* Ever longer pauses: an owner that nobody looks at keeps the lines that it writes, and makes many writes meanwhile. */
+  for (i = 0; i < LOOKS; ++i) {
+    int pauses = 1 << (i < 9 ? i : 9);
     word = shmd_load_acquire(&c->lock);
     if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result - 1;
     if (limit == 0) break;
-    shmd_pause();
+    while (pauses-- > 0) shmd_pause();
   }
   seen_at = start = shmd_os_now();
   for (;;) {

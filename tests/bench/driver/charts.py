@@ -15,7 +15,7 @@ CHARTS = [
 ]
 DATA = dict(threads=1, value_bytes=8, key_type="int64", distribution="uniform")
 
-SCRIPT = """set terminal svg size 760,{height} font 'sans-serif,12' background 'white'
+SCRIPT = """set terminal svg size 760,{height} font 'sans-serif,12' noenhanced background 'white'
 set output '{output}'
 set title "{title}: million operations per second"
 set style fill solid 0.9 noborder
