@@ -5,11 +5,11 @@
 #include <functional>
 
 #include <fmt/format.h>
+#include <shmdict/version.h>
 
 #include "commands.hpp"
 #include "failure_of.hpp"
 #include "output.hpp"
-#include "version.hpp"
 
 namespace cli {
 namespace {
@@ -213,7 +213,8 @@ int carry_out(const action& chosen) {
 int run(int argc, char** argv) {
   CLI::App app("Looks at dicts in shared memory and changes them.", "shmdict");
   action chosen;
-  app.set_version_flag("--version", "shmdict " SHMDICT_VERSION);
+  app.set_version_flag("--version", fmt::format("shmdict {}.{}.{}", SHMDICT_VERSION_MAJOR, SHMDICT_VERSION_MINOR,
+                                                SHMDICT_VERSION_PATCH));
   app.require_subcommand(1);
   app.footer(footer);
   add_reading(app, chosen);

@@ -241,7 +241,7 @@ TEST_CASE("bytes that are no CBOR, or nest too deep, are a named error") {
     }
   }
   json deep = 1;
-  for (int i = 0; i < 600; ++i) deep = json::array({std::move(deep)});
+  for (int i = 0; i < 1100; ++i) deep = json::array({std::move(deep)});
   CHECK(support::code_of([&] { own.d["deep"] = deep; }) == SHMD_ERR_INVALID_ARGUMENT);
   CHECK_FALSE(own.d.contains("deep"));
 }

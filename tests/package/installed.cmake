@@ -70,7 +70,7 @@ endif()
 shmdict_package_test("find_package knows its versions and components" REQUIRES stage_${this}
   COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_SOURCE_DIR}/components -B ${CMAKE_CURRENT_BINARY_DIR}/components
     -G ${CMAKE_GENERATOR} -DCMAKE_PREFIX_PATH=${stage}/${this} -DVERSION=${PROJECT_VERSION}
-    -DCOMMAND=$<TARGET_EXISTS:shmdict> -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER})
+    -DCOMMAND=$<TARGET_EXISTS:shmdict_cli> -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER})
 
 # A plain Makefile.
 find_program(SHMDICT_MAKE NAMES make gmake DOC "For the consumer without CMake")
