@@ -69,6 +69,11 @@ int shmd_os_byte_held(int fd, uint64_t first, uint64_t count); /* 1 if another d
 void shmd_os_wait(const uint64_t* word, uint32_t expected, uint64_t timeout);
 void shmd_os_wake(const uint64_t* word, int count);
 
+/* ---- a descriptor that poll(2) waits for; readable while it is set, however often it was ---- */
+int shmd_os_event_open(void); /* never blocks, closed by exec; -ENOSYS: the system has none */
+void shmd_os_event_set(int fd);
+void shmd_os_event_clear(int fd);
+
 /* ---- processes, threads, time ---- */
 uint64_t shmd_os_pid(void);
 uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right after fork() too */

@@ -234,6 +234,11 @@ static int check_position(const shmd_attachment* a, uint64_t* position) {
                    a->name, (unsigned long long)*position, (unsigned long long)published);
 }
 
+/* Where the follower knows that nothing is for it: wait's own condition. */
+static void look(shmd_follower* f) {
+  if (f->ready != NULL) shmd_ready_look(f->ready, f->stalled != 0 ? f->stalled : f->at);
+}
+
 int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out) {
   shmd_follower* f;
   int result;
@@ -257,6 +262,10 @@ int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out) {
 
 void shmd_follow_close(shmd_follower* f) {
   if (f == NULL) return;
+  if (f->ready != NULL) {
+    shmd_follow_interrupt(f);
+    shmd_ready_end(f->ready);
+  }
   shmd_slot_follow(f->counted, false);
   shmd_paths_free(&f->paths);
   free(f->bytes.items);
@@ -278,6 +287,7 @@ int shmd_follow_seek(shmd_follower* f, uint64_t position) {
   f->stalled = 0;
   f->at = position;
   f->position = position;
+  look(f);
   return 0;
 }
 
@@ -332,7 +342,10 @@ int shmd_follow_next(shmd_follower* f, shmd_change* change) {
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_next: a follower and a place for the change are needed");
   for (batches = 0; f->given == f->items.count; ++batches) {
     result = batches < EMPTY_BATCHES ? fetch(f) : SHMD_END;
-    if (result == SHMD_END) f->position = f->at;
+    if (result == SHMD_END) {
+      f->position = f->at;
+      look(f);
+    }
     if (result == SHMD_RESYNC) tell_resync(f);
     if (result != 0) return result;
   }
@@ -346,22 +359,43 @@ int shmd_follow_next(shmd_follower* f, shmd_change* change) {
 void shmd_follow_interrupt(shmd_follower* f) {
   if (f == NULL) return;
   shmd_local_store(&f->interrupt, 1);
-  shmd_os_wake(&shmd_control_of(f->a)->sleepers, INT32_MAX);
+  /* SYNC follower: publishes the interruption by an exchange of the word that sleepers exchange before their last look. */
+  if (f->a->read_only)
+    shmd_os_wake(&shmd_control_of(f->a)->sleepers, INT32_MAX);
+  else
+    shmd_lock_wake(shmd_control_of(f->a));
 }
 
-/* Sleeps until a commit, an interruption, or for `limit` ns, a slice at most. Steps: (1) the flag is set, a full barrier
- * (2) `published` again (3) asleep while the flag is 1. Killed at any step: the next write clears the flag. */
-static void sleep_once(shmd_follower* f, uint64_t published, uint64_t limit) {
-  shmd_control* c = shmd_control_of(f->a);
-  if (f->a->read_only) {
-    f->pause = f->pause < POLL_SHORTEST ? POLL_SHORTEST : f->pause * 2 < POLL_LONGEST ? f->pause * 2 : POLL_LONGEST;
-    shmd_os_sleep(f->pause < limit ? f->pause : limit);
+/* A slice at most. Steps: (1) the flag is set, a full barrier (2) `published` again (3) asleep while the flag is 1. Killed
+ * at any step: the next write clears the flag. */
+void shmd_follow_sleep(const shmd_attachment* a, uint64_t published, uint64_t limit, const uint64_t* interrupt,
+                       uint64_t* pause) {
+  shmd_control* c = shmd_control_of(a);
+  if (a->read_only) {
+    *pause = *pause < POLL_SHORTEST ? POLL_SHORTEST : *pause * 2 < POLL_LONGEST ? *pause * 2 : POLL_LONGEST;
+    shmd_os_sleep(*pause < limit ? *pause : limit);
     return;
   }
   /* SYNC follower: publishes that somebody is about to sleep, before the last look. */
   shmd_store_seq(&c->sleepers, 1);
-  if (shmd_load_seq(&c->published) != published || shmd_load_acquire(&f->interrupt) != 0) return;
+  if (shmd_load_seq(&c->published) != published || shmd_load_acquire(interrupt) != 0) return;
   shmd_os_wait(&c->sleepers, 1, limit < SLICE ? limit : SLICE);
+}
+
+int shmd_follow_fd(shmd_follower* f) {
+  int result;
+  uint64_t seen;
+  if (f == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_fd: the follower is NULL");
+  if (f->ready != NULL && !shmd_ready_ours(f->ready)) {
+    shmd_ready_end(f->ready);
+    f->ready = NULL;
+  }
+  if (f->ready == NULL) {
+    seen = f->given < f->items.count ? f->position : f->stalled != 0 ? f->stalled : f->at;
+    result = shmd_ready_start(f->a, &f->interrupt, seen, &f->ready);
+    if (result < 0) return result;
+  }
+  return f->ready->fd;
 }
 
 int shmd_follow_wait(shmd_follower* f, int64_t timeout) {
@@ -382,7 +416,10 @@ int shmd_follow_wait(shmd_follower* f, int64_t timeout) {
       start = shmd_os_now();
     else
       gone = shmd_os_now() - start;
-    if (gone >= limit) return SHMD_TIMED_OUT;
-    sleep_once(f, published, limit - gone);
+    if (gone >= limit) {
+      look(f);
+      return SHMD_TIMED_OUT;
+    }
+    shmd_follow_sleep(f->a, published, limit - gone, &f->interrupt, &f->pause);
   }
 }

@@ -12,6 +12,7 @@
 
 #include "core.h"
 #include "paths.h"
+#include "ready.h"
 #include "stream.h"
 
 typedef struct shmd_item {
@@ -45,6 +46,7 @@ struct shmd_follower {
   size_t given;       /* items handed out */
   uint64_t interrupt; /* set by any thread */
   uint64_t pause;     /* of a read-only follower's next sleep */
+  shmd_ready* ready;  /* its descriptor, once asked for */
   struct {
     uint32_t id, depth;
     shmd_node node;
@@ -53,5 +55,10 @@ struct shmd_follower {
   shmd_path_part* path; /* as handed out */
   size_t path_capacity;
 };
+
+/* Sleeps until a commit moves `published` from the value given, *interrupt is set, or for `limit` ns; at times for less.
+ * *pause: 0 before the first of several sleeps. From any thread. */
+void shmd_follow_sleep(const shmd_attachment* a, uint64_t published, uint64_t limit, const uint64_t* interrupt,
+                       uint64_t* pause);
 
 #endif

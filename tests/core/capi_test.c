@@ -1,5 +1,6 @@
 /* Every function of shmdict.h from pure C11, its results and its errors. Exit code 0 passes. */
 #include <inttypes.h>
+#include <poll.h>
 #include <shmdict/shmdict.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,12 +380,18 @@ static void maintenance(shmd_dict* d) {
 
 /* ---- following ---- */
 
+static int readable(int fd, int ms) {
+  struct pollfd p = {fd, POLLIN, 0};
+  return poll(&p, 1, ms);
+}
+
 static void following(shmd_dict* d) {
   const shmd_node root = shmd_root();
   shmd_follower *f = NULL, *late = NULL;
   shmd_snapshot* s = NULL;
   shmd_change c;
   shmd_node n;
+  int fd;
   CHECK(shmd_follow_open(d, SHMD_NOW, NULL) == SHMD_ERR_INVALID_ARGUMENT);
   CHECK(shmd_follow_open(d, SHMD_NOW, &f) == SHMD_OK && f != NULL);
   CHECK(shmd_follow_next(f, &c) == SHMD_END);
@@ -407,6 +414,19 @@ static void following(shmd_dict* d) {
   CHECK(shmd_follow_seek(late, SHMD_NOW) == SHMD_OK && shmd_follow_next(late, &c) == SHMD_END);
   shmd_follow_interrupt(late);
   CHECK(shmd_follow_wait(late, SHMD_FOREVER) == SHMD_INTERRUPTED);
+  CHECK(shmd_follow_fd(NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  fd = shmd_follow_fd(late);
+  CHECK(fd >= 0 && shmd_follow_fd(late) == fd);
+  CHECK(readable(fd, 10) == 0);
+  CHECK(shmd_put(d, root, STR("followed"), STR("2"), 0) == SHMD_OK && readable(fd, 10000) == 1);
+  CHECK(shmd_follow_next(late, &c) == SHMD_OK && readable(fd, 0) == 1);
+  CHECK(shmd_follow_next(late, &c) == SHMD_END && readable(fd, 10) == 0);
+  CHECK(shmd_follow_seek(late, shmd_snapshot_position(s)) == SHMD_OK && readable(fd, 0) == 1);
+  CHECK(shmd_follow_seek(late, SHMD_NOW) == SHMD_OK && readable(fd, 10) == 0);
+  shmd_follow_interrupt(late);
+  CHECK(readable(fd, 10000) == 1 && shmd_follow_next(late, &c) == SHMD_END && readable(fd, 10) == 1);
+  CHECK(shmd_follow_wait(late, 0) == SHMD_INTERRUPTED && readable(fd, 0) == 1);
+  CHECK(shmd_follow_wait(late, 0) == SHMD_TIMED_OUT && readable(fd, 10) == 0);
   shmd_snapshot_close(s);
   shmd_follow_close(late);
   shmd_follow_close(f);

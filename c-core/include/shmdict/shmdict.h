@@ -431,6 +431,17 @@ SHMD_API int shmd_follow_wait(shmd_follower* f, int64_t timeout);
 /* From any thread: the present or the next shmd_follow_wait returns SHMD_INTERRUPTED, within 50 ms. */
 SHMD_API void shmd_follow_interrupt(shmd_follower* f);
 
+/* A descriptor for poll(2), select and epoll, beside others that a program waits for: the same one each time, open until
+ * shmd_follow_close, not to be read, written or closed. Readable (POLLIN, level-triggered) from a commit that the follower
+ * has not passed, or an interruption, until shmd_follow_next says SHMD_END or shmd_follow_wait SHMD_TIMED_OUT (with a timeout
+ * of 0 it only looks); then not before the next commit. A commit makes it so within microseconds, on a read-only handle within
+ * 5 ms, as does shmd_follow_interrupt, and shmd_follow_close before it closes.
+ * The first call starts a thread for this follower, which sleeps, with all signals blocked, until shmd_follow_close joins it.
+ * A forked child has no such thread: the parent's descriptor says there what it says to the parent, whatever the child does
+ * with its follower; calling shmd_follow_fd in the child closes the child's copy and gives a descriptor of its own.
+ * A descriptor (0 or greater), or errors: UNSUPPORTED (the system has no such thing), OUT_OF_MEMORY, SYSTEM. */
+SHMD_API int shmd_follow_fd(shmd_follower* f);
+
 /* Goes on from another position, as shmd_follow_open. */
 SHMD_API int shmd_follow_seek(shmd_follower* f, uint64_t position);
 /* Behind the change that shmd_follow_next gave last. */

@@ -357,6 +357,18 @@ class watcher {
   void stop() noexcept { reader_->f.stop(); }
   bool stopped() const noexcept { return reader_->f.stopped(); }
 
+  // A descriptor for poll(2), epoll or an event loop beside others: readable (level-triggered) from a commit to the dict's tree,
+  // or from stop() on for good, until poll() or next() gives nullptr. So: when it is readable, poll() until nullptr, then wait
+  // again; no change is missed in between. It may become readable for a change that this watcher is not shown.
+  // The same one each time, the watcher's: open as long as it, not to be read, written or closed. The first call starts a
+  // thread for this watcher, which sleeps, and which its destruction joins. A forked child has no such thread: it calls fd()
+  // again, for a descriptor of its own. close() of the dict does not make it readable: stop() what is to end.
+  // Throws closed, unsupported where the system has no such descriptors, out_of_memory, system.
+  int fd() {
+    reader_->f.check_open();
+    return reader_->f.fd();
+  }
+
   // The dict as it is now; the next change is the first one after that: nothing is lost, nothing seen twice. Of a json_dict an
   // nlohmann::json. Throws in_transaction in the thread's own transaction.
   auto snapshot() {
@@ -410,7 +422,10 @@ class watcher {
     if (stopped()) return nullptr;
     if (given_ >= r.changes.size()) {
       given_ = 0;
-      if (!r.f.wait_until(end, [&r] { return r.pull(r.f.end()); })) return nullptr;
+      if (!r.f.wait_until(end, [&r] { return r.pull(r.f.end()); })) {
+        r.f.settle();
+        return nullptr;
+      }
     }
     return &r.changes[given_++];
   }

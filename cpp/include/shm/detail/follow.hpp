@@ -160,10 +160,20 @@ class follower {
       if (stopped()) return false;
       nanoseconds left = slice;
       if (end) left = std::min(left, ceil<nanoseconds>(*end - clock::now()));
-      const int result = detail::check(shmd_follow_wait(raw_, timeout_ns(left)));
+      const int result = wait_once(timeout_ns(left));
       if (result == SHMD_OK) return true;
       if (result == SHMD_TIMED_OUT && end && clock::now() >= *end) return false;
     }
+  }
+  // See shmd_follow_fd().
+  int fd() {
+    fd_ = detail::check(shmd_follow_fd(raw_));
+    return fd_;
+  }
+  // The descriptor is not readable any more if there is nothing, which reading up to some end() does not find out.
+  void settle() {
+    if (fd_ < 0 || stopped()) return;
+    static_cast<void>(wait_once(0));
   }
   // What is to be done until `look` says true or the time has come. False: it did not.
   template <class Look>
@@ -195,8 +205,16 @@ class follower {
   }
 
  private:
+  // An interruption is stop()'s and stays, whichever call meets it: so does what the descriptor says of it.
+  int wait_once(std::int64_t ns) {
+    const int result = detail::check(shmd_follow_wait(raw_, ns));
+    if (result == SHMD_INTERRUPTED) shmd_follow_interrupt(raw_);
+    return result;
+  }
+
   watched_place place_;
   shmd_follower* raw_ = nullptr;
+  int fd_ = -1;
   std::atomic<bool> stopped_{false};
 };
 

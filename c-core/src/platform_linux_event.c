@@ -1,0 +1,26 @@
+/*
+ * The port to Linux, third part: descriptors that one thread makes readable and another waits for.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+int shmd_os_event_open(void) {
+  const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return fd >= 0 ? fd : -errno;
+}
+
+void shmd_os_event_set(int fd) {
+  const uint64_t one = 1;
+  while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void shmd_os_event_clear(int fd) {
+  uint64_t count;
+  while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+  }
+}

@@ -1,0 +1,121 @@
+#include "ready.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "error.h"
+#include "platform.h"
+#include "watch.h"
+
+/* REQUIRES: mutex. */
+static void settle(shmd_ready* r) {
+  /* SYNC published: observes a commit. */
+  const bool ready =
+      shmd_load_acquire(&shmd_control_of(r->a)->published) != r->seen || shmd_load_acquire(r->interrupt) != 0;
+  if (ready == r->readable) return;
+  r->readable = ready;
+  if (ready) {
+    shmd_os_event_set(r->fd);
+  } else {
+    shmd_os_event_clear(r->fd);
+    (void)pthread_cond_signal(&r->cleared);
+  }
+}
+
+static void* watch(void* argument) {
+  shmd_ready* r = (shmd_ready*)argument;
+  uint64_t pause = 0, seen = 0;
+  (void)pthread_mutex_lock(&r->mutex);
+  while (!r->ended) {
+    if (r->readable) {
+      (void)pthread_cond_wait(&r->cleared, &r->mutex);
+      continue;
+    }
+    if (seen != r->seen) pause = 0;
+    seen = r->seen;
+    (void)pthread_mutex_unlock(&r->mutex);
+    shmd_follow_sleep(r->a, seen, UINT64_MAX, r->interrupt, &pause);
+    (void)pthread_mutex_lock(&r->mutex);
+    /* Only sets: the follower alone knows when there is nothing more. */
+    if (!r->readable) settle(r);
+  }
+  (void)pthread_mutex_unlock(&r->mutex);
+  return NULL;
+}
+
+/* Signals are the program's affair: none is handled in a thread that it does not know. */
+static int start_thread(shmd_ready* r) {
+  sigset_t all, before;
+  int error;
+  (void)sigfillset(&all);
+  error = pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (error != 0) return -error;
+  error = pthread_create(&r->thread, NULL, watch, r);
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return -error;
+}
+
+static void discard(shmd_ready* r) {
+  (void)pthread_cond_destroy(&r->cleared);
+  (void)pthread_mutex_destroy(&r->mutex);
+  shmd_os_close(r->fd);
+  free(r);
+}
+
+int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64_t seen, shmd_ready** out) {
+  shmd_ready* r = (shmd_ready*)calloc(1, sizeof *r);
+  int result;
+  if (r == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a follower's descriptor", a->name);
+  r->a = a;
+  r->interrupt = interrupt;
+  r->seen = seen;
+  r->pid = shmd_os_pid();
+  r->start_time = a->start_time;
+  r->fd = shmd_os_event_open();
+  if (r->fd < 0) {
+    result = r->fd;
+    free(r);
+    if (result == -ENOSYS)
+      return shmd_fail(SHMD_ERR_UNSUPPORTED,
+                       "dict '%s': this system has no descriptor for a follower; wait in a thread", a->name);
+    return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no descriptor for a follower", a->name);
+  }
+  (void)pthread_mutex_init(&r->mutex, NULL);
+  (void)pthread_cond_init(&r->cleared, NULL);
+  settle(r);
+  result = start_thread(r);
+  if (result < 0) {
+    discard(r);
+    return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no thread for a follower's descriptor", a->name);
+  }
+  *out = r;
+  return 0;
+}
+
+bool shmd_ready_ours(const shmd_ready* r) { return r->pid == shmd_os_pid() && r->start_time == r->a->start_time; }
+
+void shmd_ready_look(shmd_ready* r, uint64_t seen) {
+  if (!shmd_ready_ours(r)) return;
+  (void)pthread_mutex_lock(&r->mutex);
+  r->seen = seen;
+  settle(r);
+  (void)pthread_mutex_unlock(&r->mutex);
+}
+
+void shmd_ready_end(shmd_ready* r) {
+  if (!shmd_ready_ours(r)) { /* the mutex may be held by a thread that does not exist here */
+    shmd_os_close(r->fd);
+    free(r);
+    return;
+  }
+  (void)pthread_mutex_lock(&r->mutex);
+  r->ended = true;
+  if (!r->readable)
+    shmd_os_event_set(r->fd); /* who waits with a duplicate, or in another thread, is not left waiting */
+  r->readable = true;
+  (void)pthread_cond_signal(&r->cleared);
+  (void)pthread_mutex_unlock(&r->mutex);
+  (void)pthread_join(r->thread, NULL);
+  discard(r);
+}
