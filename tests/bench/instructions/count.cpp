@@ -1,17 +1,22 @@
 // What a get and a put of the facade cost in instructions, counted by Callgrind: each operation runs twice, for two
 // lengths, and Callgrind writes its counts after each. The difference of both is free of everything but the operations.
 // The dict is small enough for Valgrind, and its keys are used in the same order each time.
+// `count watchers`: puts of a dict that nobody watches, and of one with ten watchers awake. All else is the same in both, the
+// hash seed too, so that the counts can be compared to the last instruction.
 #include <unistd.h>
 #include <valgrind/callgrind.h>
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <shm/dict.hpp>
+#include <shm/watch.hpp>
 #include <string>
 #include <vector>
 
 namespace {
 
+bool same_seed = false;
 constexpr std::size_t keys = 2000, shorter = 2000, longer = 6000;
 
 template <class K>
@@ -59,9 +64,50 @@ bool measure(const std::string& type) {
   return sum != 0;
 }
 
+bool measure_watched(std::size_t watchers) {
+  const auto options = shm::options{}.max_size(std::uint64_t{64} << 20U).unlink(shm::this_closes);
+  shm::dict<std::int64_t, std::int64_t> d{
+      shm::create_only, "bench.count." + std::to_string(10 + watchers) + "." + std::to_string(getpid()), options};
+  std::vector<std::int64_t> all;
+  for (std::size_t i = 0; i < keys; ++i) all.push_back(make_key<std::int64_t>(i));
+  std::vector<decltype(d.watch())> open;
+  for (std::size_t i = 0; i < watchers; ++i) open.push_back(d.watch());
+
+  const auto put = [&](std::int64_t key, std::int64_t value) { d[key] = value; };
+  std::size_t changes = 0;
+  const auto keep_up = [&] {
+    for (auto& w : open)
+      while (w.poll() != nullptr) ++changes;
+  };
+  run(all, keys, put);
+  keep_up();
+  const auto label = std::to_string(watchers) + " watchers ";
+  dump("warm-up");
+  run(all, shorter, put);
+  dump((label + "shorter").c_str());
+  keep_up();
+  dump("keeping up");
+  run(all, longer, put);
+  dump((label + "longer").c_str());
+  keep_up();
+  return changes == watchers * (keys + shorter + longer) && !d.status().shared.followed;
+}
+
 } // namespace
 
-int main() {
+extern "C" int __real_shmd_os_random(void* buffer, std::size_t size);
+extern "C" int __wrap_shmd_os_random(void* buffer, std::size_t size) {
+  if (!same_seed) return __real_shmd_os_random(buffer, size);
+  std::memset(buffer, 0x5a, size);
+  return 0;
+}
+
+int main(int count, char** arguments) {
+  if (count == 2 && std::strcmp(arguments[1], "watchers") == 0) {
+    std::printf("%zu\n", longer - shorter);
+    same_seed = true;
+    return measure_watched(0) && measure_watched(10) ? 0 : 1;
+  }
   std::printf("%zu\n", longer - shorter);
   return measure<std::int64_t>("int64") && measure<std::string>("string24") ? 0 : 1;
 }
