@@ -40,7 +40,7 @@ exit_code print_tree(const dict_handle& d, const std::string& path, const tree_s
   }
   std::optional<progress> bar;
   if (!output_is_terminal()) bar.emplace(fmt::format("dumping {}", d.name()), 0);
-  tree_writer w(d, s, style, bar ? [&bar] { bar->step(); } : std::function<void()>());
+  tree_writer w(s, style, bar ? [&bar] { bar->step(); } : std::function<void()>());
   w.write(f.at, path);
   print("\n");
   flush_output();

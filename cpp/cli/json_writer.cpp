@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::size_t short_array = 76; // columns: so long an array of scalars stays on its line
 
-std::string paint(const json_style& s, style how, std::string text) { return s.colour ? styled(how, text) : text; }
+std::string paint(const json_style& s, style how, const std::string& text) {
+  return s.colour ? styled(how, text) : text;
+}
 
 // As short as it can be and come back as the same double: parse_json() relies on it.
 std::string number(double v) {

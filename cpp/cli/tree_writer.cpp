@@ -18,9 +18,8 @@ struct tree_writer::item {
   std::optional<std::string_view> value; // bytes, if they are at hand
 };
 
-tree_writer::tree_writer(const dict_handle& d, const snapshot& s, const tree_style& style,
-                         std::function<void()> entry_done)
-    : d_(d), s_(s), style_(style), entry_done_(std::move(entry_done)) {}
+tree_writer::tree_writer(const snapshot& s, const tree_style& style, std::function<void()> entry_done)
+    : s_(s), style_(style), entry_done_(std::move(entry_done)) {}
 
 void tree_writer::write(const level& l, const std::string& path, int depth) {
   bool first = true;

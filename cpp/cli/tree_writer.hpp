@@ -19,7 +19,7 @@ struct tree_style {
 class tree_writer {
  public:
   // `entry_done` is called after each value, for a progress bar.
-  tree_writer(const dict_handle& d, const snapshot& s, const tree_style& style, std::function<void()> entry_done = {});
+  tree_writer(const snapshot& s, const tree_style& style, std::function<void()> entry_done = {});
 
   void write(const level& l, const std::string& path, int depth = 0);
 
@@ -31,7 +31,6 @@ class tree_writer {
   struct item;
   void entry(const level& l, const item& e, const std::string& path, int depth, bool first);
 
-  const dict_handle& d_;
   const snapshot& s_;
   tree_style style_;
   std::function<void()> entry_done_;
