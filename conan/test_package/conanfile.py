@@ -10,7 +10,7 @@ class TestPackage(ConanFile):
     generators = "CMakeDeps", "VirtualRunEnv"
 
     def requirements(self):
-        self.requires(self.tested_reference_str)
+        self.requires(self.tested_reference_str, run=True)  # with_cli: the command, on the PATH
 
     def layout(self):
         cmake_layout(self)
