@@ -76,6 +76,7 @@ typedef struct shmd_attachment {
   /* event.c */
   pthread_mutex_t event_mutex; /* guards `hooks`; held while one runs */
   struct shmd_dict* hooks;     /* handles that have one */
+  uint64_t hooked;             /* 0 = there never was one: nothing is noted for nobody */
 
   struct shmd_engine* engine;
 } shmd_attachment;

@@ -29,6 +29,7 @@ void shmd_event_prepare(shmd_attachment* a) {
 }
 
 void shmd_event_note(shmd_attachment* a, const shmd_event* event) {
+  if (shmd_load_relaxed(&a->hooked) == 0) return;
   if (mine.count == MAX_NOTES) {
     memmove(mine.notes, mine.notes + 1, (MAX_NOTES - 1) * sizeof mine.notes[0]);
     --mine.count;
@@ -106,6 +107,7 @@ int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context) {
   d->hook_context = context;
   d->next_hook = NULL;
   if (hook != NULL) {
+    shmd_local_store(&a->hooked, 1);
     d->next_hook = a->hooks;
     a->hooks = d;
   }

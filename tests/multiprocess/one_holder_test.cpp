@@ -197,7 +197,9 @@ class Copy {
   }
   ~Copy() {
     close();
+#if !defined(__SANITIZE_THREAD__) // which calls exit handlers of libraries that are gone
     dlclose(library_);
+#endif
   }
   Copy(const Copy&) = delete;
   Copy& operator=(const Copy&) = delete;
