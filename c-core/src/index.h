@@ -1,9 +1,9 @@
 /*
  * The index of one dict: a trie of extendible hash directories (Fagin et al., 1979) over arrays of slots.
  *
- *   node.root ─▶ directory (2..512 references) ─▶ directory ... ─▶ array (4..512 slots) ─▶ records
+ *   node.root ─▶ directory (2..512 references) ─▶ directory ... ─▶ array (8..512 slots) ─▶ records
  *
- * The top bits of hash32 lead to an array, its low bits start a linear probe there. Arrays double up to 512 slots, then
+ * The top bits of hash32 lead to an array, its low bits start a linear probe there, at a group of eight. Arrays double up to 512 slots, then
  * split by the next bit. A directory doubles up to 512 references; beyond it an entry leads to a directory of its own, so
  * no step takes work that grows with the dict: at most two arrays and one directory are written.
  * Slots never move within an array. Growing, splitting, merging build new arrays and publish references to them.

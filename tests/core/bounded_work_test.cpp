@@ -137,7 +137,7 @@ TEST_CASE("attaching to a large dict stores as little as attaching to a small on
   REQUIRE(large.stores <= stores_of_attaching);
 }
 
-// Guard: sweep_step takes one array; shmd_dict_put drains only what it removed itself.
+// Guard: sweep_step takes one array; shmd_dict_put_rest drains only what it removed itself.
 TEST_CASE("puts after a large dict was cleared by another process sweep it in bounded steps") {
   Dict d(support::unique_name("bounded"), support::small_options(std::uint64_t{4} << 30));
   for (std::uint64_t i = 0; i < 300000; ++i) put(d, i, i);

@@ -99,6 +99,7 @@ TEST_CASE("a program that takes its own place does not hold what it held before"
   });
   CHECK(process.join() == 0);
 }
+// Hidden: run only by the test above, which executes this program again.
 TEST_CASE("a program that took its own place", "[.]") {
   const char* name = std::getenv("NAMED_LOCK_AGAIN");
   REQUIRE(name != nullptr);
