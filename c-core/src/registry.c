@@ -142,7 +142,9 @@ static void after_fork_child(void) {
   if (detected && shmd_load_acquire(process_word) != 0) return; /* another child handler wrote, and put us in order */
   (void)pthread_mutex_init(&registry_mutex, NULL);
   (void)pthread_mutex_lock(&registry_mutex);
+  shmd_fork_handler_begin();
   put_child_in_order();
+  shmd_fork_handler_end();
   shmd_registry_unlock();
 }
 

@@ -92,6 +92,36 @@ SHMD_INLINE void shmd_full_barrier(void) {
 #endif
 }
 
+#if defined(SHMD_TSAN)
+#ifdef __cplusplus
+extern "C" {
+#endif
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+#ifdef __cplusplus
+}
+#endif
+#endif
+
+/*
+ * Brackets what a child does inside fork(). ThreadSanitizer hears of the fork only when the handlers have run; until then
+ * it takes what the parent's other threads wrote last, which do not exist in the child, for races with it.
+ */
+SHMD_INLINE void shmd_fork_handler_begin(void) {
+#if defined(SHMD_TSAN)
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+}
+SHMD_INLINE void shmd_fork_handler_end(void) {
+#if defined(SHMD_TSAN)
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+#endif
+}
+
 /* ---- bytes ----------------------------------------------------------------------------------------------------------
  * Copies of shared bytes that may be overwritten meanwhile. The reader validates afterwards and throws torn bytes away;
  * each word is still an atomic access, so that no compiler may read it twice or invent values.
