@@ -53,4 +53,8 @@ int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);
  * stored before. 0; LOCK_TIMEOUT (a stopped owner, named); takes over from a dead owner. doc/concurrency.md: SYNC pin. */
 int shmd_lock_quiesce(shmd_attachment* a);
 
+/* Takes over from an owner that is dead, and lets go: for who needs what that one had committed, not the lock. Never waits.
+ * RECOVERED; 0: there was none, it is alive, or this thread cannot (read-only, within a call); CORRUPT, NOT_ATTACHED. */
+int shmd_lock_rescue(shmd_attachment* a);
+
 #endif

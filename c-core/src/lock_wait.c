@@ -222,6 +222,25 @@ int shmd_lock_steal_from(shmd_attachment* a, int64_t pid) {
   return result;
 }
 
+/* ---- rescue ---- */
+
+int shmd_lock_rescue(shmd_attachment* a) {
+  shmd_lock_thread* me = &shmd_lock_self;
+  const uint64_t word = shmd_load_acquire(&shmd_control_of(a)->lock);
+  int result;
+  if ((word & SHMD_LOCK_SLOT_MASK) == 0 || a->read_only || me->busy || shmd_lock_mine(a)) return 0;
+  ++me->busy;
+  result = shmd_hold_ready(a, me);
+  if (result >= 0) result = look_after_owner(a, me, word, 0);
+  if (result == SHMD_RECOVERED) {
+    (void)shmd_hold_end(a, me, 0);
+    shmd_lock_wake_followers(shmd_control_of(a));
+  }
+  --me->busy;
+  if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
+  return result;
+}
+
 /* ---- quiesce ---- */
 
 /* Whether the write that `word` and `inner` showed under way is over. */

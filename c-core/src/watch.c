@@ -342,6 +342,11 @@ int shmd_follow_next(shmd_follower* f, shmd_change* change) {
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_next: a follower and a place for the change are needed");
   for (batches = 0; f->given == f->items.count; ++batches) {
     result = batches < EMPTY_BATCHES ? fetch(f) : SHMD_END;
+    if (SHMD_UNLIKELY(result == SHMD_END && f->stalled != 0)) {
+      const int rescued = shmd_lock_rescue(f->counted);
+      if (rescued == SHMD_RECOVERED) continue;
+      if (rescued == SHMD_ERR_CORRUPT) result = rescued;
+    }
     if (result == SHMD_END) {
       f->position = f->at;
       look(f);
@@ -421,5 +426,6 @@ int shmd_follow_wait(shmd_follower* f, int64_t timeout) {
       return SHMD_TIMED_OUT;
     }
     shmd_follow_sleep(f->a, published, limit - gone, &f->interrupt, &f->pause);
+    if (SHMD_UNLIKELY(f->stalled != 0)) (void)shmd_lock_rescue(f->counted); /* what moves `published` may be dead */
   }
 }

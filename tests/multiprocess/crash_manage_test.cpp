@@ -5,65 +5,13 @@
 // commit of a taking (the record stored directly), lives() answering that the dead live, the file written in its place.
 #include <dirent.h>
 
-#include "multiprocess/crash_support.hpp"
+#include "multiprocess/crash_every_store.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 
 using namespace support;
 
 namespace {
-
-struct Outcome {
-  std::atomic<std::uint64_t> stores{0}, done{0};
-};
-
-// Runs `body` in a child that dies at its n-th store. False if it came to its end before.
-template <class Body>
-bool dies_at(std::uint64_t n, Outcome& out, Body body) {
-  out.done = 0;
-  Child child([&] {
-    body([&] { // from here on
-      shmd_crash_count = 0;
-      shmd_crash_at = n;
-    });
-    shmd_crash_at = 0;
-    out.stores = shmd_crash_count;
-    out.done = 1;
-    return 0;
-  });
-  const int end = child.join();
-  if (out.done == 1) return false;
-  REQUIRE(end == -SIGKILL);
-  return true;
-}
-
-// Every store, or every `step`-th if there are many.
-template <class Body, class After>
-void at_every_store(std::uint64_t most, Body body, After after) {
-  Shared<Outcome> out;
-  std::uint64_t step = 1, kills = 0;
-  REQUIRE_FALSE(dies_at(UINT64_MAX, *out, body));
-  after(std::uint64_t{0}, true);
-  const std::uint64_t total = out->stores;
-  if (crash::sanitized) most /= 8;
-  if (total > most) step = total / most + 1;
-  for (std::uint64_t n = 1; n <= total; n += step) {
-    INFO("store " << n << " of " << total);
-    const bool died = dies_at(n, *out, body);
-    kills += died;
-    after(n, !died);
-  }
-  REQUIRE(kills > 3);
-}
-
-std::string check(shmd_dict* d) {
-  std::string findings;
-  const int result = shmd_check(
-      d, [](void* context, const char* text) { *static_cast<std::string*>(context) += std::string(text) + "\n"; },
-      &findings);
-  if (result < 0 && findings.empty()) findings = shmd_last_error()->message;
-  return findings;
-}
 
 std::size_t count_locks(shmd_dict* d) {
   std::size_t n = 0;
@@ -92,7 +40,7 @@ TEST_CASE("killed anywhere in taking a named lock, the first one of all", "[cras
     must(put(*survivor, "k", 1), "put");
   };
   anew();
-  at_every_store(
+  crash::at_every_store(
       150,
       [&](auto start) {
         Handle& d = *new Handle(*name); // never closed
@@ -104,7 +52,7 @@ TEST_CASE("killed anywhere in taking a named lock, the first one of all", "[cras
         const int result = shmd_named_lock(*survivor, "job", soon);
         REQUIRE((result == 0 || result == SHMD_RECOVERED));
         REQUIRE(count_locks(*survivor) == 1);
-        REQUIRE(check(*survivor).empty());
+        REQUIRE(crash::findings(*survivor) == crash::nothing);
         REQUIRE(shmd_named_unlock(*survivor, "job") == 0);
         REQUIRE(count_locks(*survivor) == 0);
         REQUIRE(get(*survivor, "k") == 1);
@@ -115,7 +63,7 @@ TEST_CASE("killed anywhere in taking a named lock, the first one of all", "[cras
 TEST_CASE("killed anywhere in giving a named lock back", "[crash]") {
   Name name("crash.give");
   Handle survivor(name);
-  at_every_store(
+  crash::at_every_store(
       150,
       [&](auto start) {
         Handle d(name);
@@ -126,7 +74,7 @@ TEST_CASE("killed anywhere in giving a named lock back", "[crash]") {
       [&](std::uint64_t, bool returned) {
         const int result = shmd_named_lock(survivor, "job", soon);
         REQUIRE((result == 0 || (result == SHMD_RECOVERED && !returned)));
-        REQUIRE(check(survivor).empty());
+        REQUIRE(crash::findings(survivor) == crash::nothing);
         REQUIRE(shmd_named_unlock(survivor, "job") == 0);
         REQUIRE(count_locks(survivor) == 0);
       });
@@ -144,7 +92,7 @@ TEST_CASE("killed anywhere in taking a named lock over from a dead holder", "[cr
     }).join();
   };
   leave_dead_holder();
-  at_every_store(
+  crash::at_every_store(
       150,
       [&](auto start) {
         Handle& d = *new Handle(name); // never closed: the child ends in possession
@@ -154,7 +102,7 @@ TEST_CASE("killed anywhere in taking a named lock over from a dead holder", "[cr
       },
       [&](std::uint64_t, bool) {
         REQUIRE(shmd_named_lock(survivor, "job", soon) == SHMD_RECOVERED);
-        REQUIRE(check(survivor).empty());
+        REQUIRE(crash::findings(survivor) == crash::nothing);
         REQUIRE(shmd_named_unlock(survivor, "job") == 0);
         REQUIRE(count_locks(survivor) == 0);
         leave_dead_holder();
@@ -180,7 +128,7 @@ TEST_CASE("killed anywhere in taking the dict's lock over by hand", "[crash]") {
     ++value;
   };
   leave_dead_owner();
-  at_every_store(
+  crash::at_every_store(
       120,
       [&](auto start) {
         Handle d(name);
@@ -195,7 +143,7 @@ TEST_CASE("killed anywhere in taking the dict's lock over by hand", "[crash]") {
         REQUIRE(get(survivor, "k") == value);
         REQUIRE(put(survivor, "k", value) == 0);
         REQUIRE(shmd_unlock(survivor) == 0);
-        REQUIRE(check(survivor).empty());
+        REQUIRE(crash::findings(survivor) == crash::nothing);
         leave_dead_owner();
       });
 }
@@ -210,7 +158,7 @@ TEST_CASE("killed anywhere in a backup: the file before stays, or the new one is
   for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 1), "put");
   REQUIRE(shmd_backup(d, path.c_str()) == 0);
   for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 2), "put");
-  at_every_store(
+  crash::at_every_store(
       40,
       [&](auto start) {
         Handle own(name);
@@ -225,7 +173,7 @@ TEST_CASE("killed anywhere in a backup: the file before stays, or the new one is
         CHECK((returned ? version == 2 : version == 1 || version == 2));
         for (std::uint64_t i = 0; i < 40; ++i) REQUIRE(get(copy, "k" + std::to_string(i)) == version);
         REQUIRE(shmd_close(copy) == 0);
-        REQUIRE(check(d).empty());
+        REQUIRE(crash::findings(d) == crash::nothing);
         for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 1), "put");
         REQUIRE(shmd_backup(d, path.c_str()) == 0);
         for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 2), "put");
@@ -250,7 +198,7 @@ TEST_CASE("killed anywhere in a restore: the dict is whole or not there", "[cras
     must(shmd_node_open(d, shmd_root(), "nested", 6, SHMD_NODE_CREATE, &child), "node_open");
     REQUIRE(shmd_backup(d, path.c_str()) == 0);
   }
-  at_every_store(
+  crash::at_every_store(
       40,
       [&](auto start) {
         start();
@@ -264,7 +212,7 @@ TEST_CASE("killed anywhere in a restore: the dict is whole or not there", "[cras
         std::uint64_t count = 0;
         REQUIRE(shmd_count(copy, shmd_root(), &count) == 0);
         REQUIRE(count == 41);
-        REQUIRE(check(copy).empty());
+        REQUIRE(crash::findings(copy) == crash::nothing);
       });
   std::remove(path.c_str());
 }

@@ -10,15 +10,17 @@
 #include <shm/shm.hpp>
 
 #include "multiprocess/crash_support.hpp"
+#include "multiprocess/mirror.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 
 using namespace std::chrono_literals;
+using support::Accounts;
 using support::Child;
+using support::Local;
+using support::Mirror;
 using support::Name;
 using support::Shared;
-using Accounts = shm::dict<std::string, shm::dict<int, std::int64_t>>;
-using Local = shm::local_t<Accounts>;
 
 namespace {
 
@@ -78,57 +80,6 @@ struct State {
   std::array<std::atomic<std::uint64_t>, 3> commits{};
 };
 
-// Replays a watcher's changes into plain data: what is not told, or told twice, shows.
-class Mirror {
- public:
-  explicit Mirror(Accounts& d) : w_(d.watch()) { start(); }
-  void catch_up() {
-    while (auto* c = w_.poll()) {
-      if (c->kind == shm::change_kind::resync) {
-        ++resyncs;
-        start();
-        continue;
-      }
-      if (c->first == inside_) throw std::runtime_error("commits are framed wrongly");
-      inside_ = !c->last;
-      if (c->position < last_) throw std::runtime_error("a change came twice");
-      last_ = c->position + 1;
-      apply(*c);
-      if (!inside_ && !whole(data)) throw std::runtime_error("a commit was told in part");
-    }
-  }
-  Local data;
-  std::uint64_t resyncs = 0;
-
- private:
-  void start() {
-    data = w_.snapshot().to_map();
-    inside_ = false;
-    last_ = w_.position();
-  }
-  void apply(const shm::change<std::string, shm::dict<int, std::int64_t>>& c) {
-    using Key = std::variant<std::string, int>;
-    static_assert(std::is_same_v<std::decay_t<decltype(c.key)>, Key>, "");
-    if (c.kind == shm::change_kind::clear) return data.clear();
-    if (c.path.empty()) {
-      if (c.kind == shm::change_kind::dict)
-        data[std::get<0>(c.key)] = {};
-      else
-        data.erase(std::get<0>(c.key));
-      return;
-    }
-    auto& dict = data.at(std::get<0>(c.path[0]));
-    if (c.kind == shm::change_kind::put)
-      dict[std::get<1>(c.key)] = *c.value;
-    else
-      dict.erase(std::get<1>(c.key));
-  }
-
-  shm::watcher<std::string, shm::dict<int, std::int64_t>> w_;
-  bool inside_ = false;
-  std::uint64_t last_ = 0;
-};
-
 void torture(bool little, unsigned commits) {
   const Name name("follow");
   Accounts d(name, options(little));
@@ -140,7 +91,7 @@ void torture(bool little, unsigned commits) {
     children.push_back(std::make_unique<Child>([&, i] {
       Accounts own(name, shm::options{}.read_only(i == 2));
       const bool done = i == 0 ? [&] {
-        Mirror mirror(own);
+        Mirror mirror(own, whole);
         for (++s->ready; s->writing != 0; std::this_thread::sleep_for(little ? 30ms : 1ms)) mirror.catch_up();
         mirror.catch_up();
         s->resyncs += mirror.resyncs;

@@ -47,6 +47,8 @@ TEST_CASE("status tells shared and local figures apart, as struct, text, JSON an
   auto job = o.d.named_lock("nightly");
   job.lock();
   const auto held = o.d.snapshot();
+  auto watcher = o.d.watch();
+  const shm::replica replica(o.d);
   shm::guard g(o.d);
   const shm::status s = o.d.status();
   CHECK(s.shared.name == std::string(o.name));
@@ -57,6 +59,7 @@ TEST_CASE("status tells shared and local figures apart, as struct, text, JSON an
   CHECK(s.shared.attached == 1);
   CHECK(s.shared.id.size() == 32);
   CHECK(s.shared.pins == 1);
+  CHECK(s.shared.followers == 2);
   CHECK(s.shared.oldest_pin == held.position());
   CHECK_FALSE(s.shared.unlinked);
   CHECK(s.shared.commits >= 3);

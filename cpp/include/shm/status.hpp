@@ -77,7 +77,8 @@ struct status {
     std::uint32_t pins = 0;                                // processes that hold snapshots or views
     std::uint64_t oldest_pin = 0;                          // position; 0 = none
     std::int64_t oldest_pin_pid = 0;
-    bool followed = false; // somebody sleeps until the next commit
+    std::uint64_t followers = 0; // watchers and replicas of processes attached for writing; read-only ones leave no trace
+    bool followed = false;       // somebody sleeps until the next commit
     std::uint32_t max_processes = 0;
     std::uint32_t attached = 0; // for writing
   };
@@ -167,6 +168,7 @@ void each_figure(const status::shared_figures& s, F&& f) {
   f("pins", s.pins);
   f("oldest_pin", s.oldest_pin);
   f("oldest_pin_pid", s.oldest_pin_pid);
+  f("followers", s.followers);
   f("followed", s.followed);
   f("max_processes", s.max_processes);
   f("attached", s.attached);
@@ -295,6 +297,7 @@ inline status::shared_figures make_shared_figures(const shmd_stats& s) {
   f.pins = s.pinned;
   f.oldest_pin = s.oldest_pin == UINT64_MAX ? 0 : s.oldest_pin;
   f.oldest_pin_pid = s.oldest_pin_pid;
+  f.followers = s.followers;
   f.followed = s.followed != 0;
   f.max_processes = s.max_processes;
   f.attached = s.attached;
