@@ -4,7 +4,8 @@
  * The cursor is a hash value: everything with a smaller hash32 was delivered. Arrays cover ranges of hashes; one that fits
  * into a batch is delivered whole, of a larger one the entries in order of their hash: so the cursor means the same after
  * any split, merge or move. A batch is read from one array, copied out, and believed if the recycle counter did not move
- * meanwhile; overtaken ones are read again, in smaller portions.
+ * meanwhile; overtaken ones are read again, in smaller portions. A batch is packed, so that it stays in the processor's
+ * first cache until it is handed out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,21 +17,28 @@
 
 #define BATCH_BYTES ((size_t)64 * 1024)
 #define MAX_TRIES (1 << 20)
+#define SMALLEST_RECORD 40
 
 typedef struct found_entry {
   uint32_t hash;
   shmd_record_view v;
 } found_entry;
 
+/* An entry of the batch. Key and value follow, each padded to 8 bytes; a dict's value is its node. */
+typedef struct packed {
+  uint32_t key_size, value_size;
+  uint64_t position; /* | 1: a dict */
+} packed;
+
 struct shmd_iter {
   shmd_snapshot* s;
   shmd_node node;
-  uint64_t cursor; /* hash32 values below it are done; 2^32 = all */
-  bool ordered;    /* entries come in order of their hash: whoever asks may stop between any two */
-  unsigned char* bytes;
+  uint64_t cursor;      /* hash32 values below it are done; 2^32 = all */
+  bool ordered;         /* entries come in order of their hash: whoever asks may stop between any two */
+  unsigned char* bytes; /* the batch */
   size_t bytes_size;
-  shmd_entry* batch; /* what was copied: keys and values lie in `bytes` */
-  uint32_t batch_capacity, count, at;
+  size_t at, end; /* in it: what is still to be handed out */
+  uint32_t given; /* entries of it that were */
   uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
   found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used by take_some() */
 };
@@ -51,18 +59,19 @@ int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
 void shmd_iter_close(shmd_iter* it) {
   if (it == NULL) return;
   free(it->bytes);
-  free(it->batch);
   free(it);
 }
 
 void shmd_iter_from(shmd_iter* it, uint32_t hash) {
   it->cursor = hash;
   it->ordered = true;
-  it->count = it->at = 0;
+  it->at = it->end = it->given = 0;
 }
 
 /* In order, the batch is the beginning of `found`. */
-uint32_t shmd_iter_hash(const shmd_iter* it) { return it->ordered && it->at != 0 ? it->found[it->at - 1].hash : 0; }
+uint32_t shmd_iter_hash(const shmd_iter* it) {
+  return it->ordered && it->given != 0 ? it->found[it->given - 1].hash : 0;
+}
 
 static int by_hash(const void* x, const void* y) {
   const uint32_t a = ((const found_entry*)x)->hash, b = ((const found_entry*)y)->hash;
@@ -98,23 +107,20 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
   return 0;
 }
 
-static size_t entry_bytes(const shmd_record_view* v) { return SHMD_PAD8(v->key_size) + SHMD_PAD8(v->value_size); }
-
-/* A record is 40 bytes or more, and begins anywhere in its line. */
-static void prefetch_record(const unsigned char* record) {
-  SHMD_PREFETCH(record);
-  if (((uintptr_t)record & (SHMD_LINE - 1)) > SHMD_LINE - 40) SHMD_PREFETCH(record + 39);
+/* Of the batch, for the entry. */
+SHMD_INLINE size_t packed_bytes(const shmd_record_view* v) {
+  return sizeof(packed) + (size_t)(v->value - v->key) + (size_t)SHMD_PAD8(v->value_size);
 }
 
-static bool grow(void** p, size_t* capacity, size_t needed, size_t item) {
-  size_t larger = *capacity ? *capacity * 2 : 64;
-  void* grown;
-  if (needed <= *capacity) return true;
-  if (larger < needed) larger = needed;
-  grown = realloc(*p, larger * item);
+/* Room for a batch of `size` bytes. */
+static bool make_room(shmd_iter* it, size_t size) {
+  const size_t twice = it->bytes_size * 2, capacity = size > twice ? size : twice;
+  unsigned char* grown;
+  if (size <= it->bytes_size) return true;
+  grown = (unsigned char*)realloc(it->bytes, capacity);
   if (grown == NULL) return false;
-  *p = grown;
-  *capacity = larger;
+  it->bytes = grown;
+  it->bytes_size = capacity;
   return true;
 }
 
@@ -123,15 +129,8 @@ static int no_memory(const shmd_iter* it, size_t bytes) {
                    (unsigned long long)bytes);
 }
 
-/* For `entries` in the batch. */
-static bool make_room(shmd_iter* it, uint32_t entries) {
-  size_t capacity = it->batch_capacity;
-  if (!grow((void**)&it->batch, &capacity, entries, sizeof *it->batch)) return false;
-  it->batch_capacity = (uint32_t)capacity;
-  return true;
-}
-
-/* Where the array's slots lead, and the records on their way to the cache. */
+/* Where the array's slots lead, and the records on their way to the cache while the slots come. Which slots are empty no processor
+ * can predict, nor which records lie in two lines: no branches. */
 static uint32_t gather(shmd_iter* it, uint64_t array) {
   const shmd_reader* r = &it->s->a->reader;
   const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
@@ -139,71 +138,69 @@ static uint32_t gather(shmd_iter* it, uint64_t array) {
   uint32_t refs = 0;
   for (i = 0; i < slots; ++i) {
     const uint64_t slot = shmd_snapshot_word(it->s, SHMD_REF_OFFSET(array) + 8 * i);
-    if (!shmd_slot_refers(slot)) continue;
-    it->offsets[refs++] = slot & SHMD_OFFSET_MASK;
-    if ((slot & SHMD_OFFSET_MASK) < r->limit) prefetch_record(r->base + (slot & SHMD_OFFSET_MASK));
+    const uint64_t offset = slot & SHMD_OFFSET_MASK;
+    const unsigned char* record = r->base + (offset < r->limit ? offset : 0);
+    it->offsets[refs] = offset;
+    refs += shmd_slot_refers(slot);
+    SHMD_PREFETCH(record);
+    SHMD_PREFETCH(record + SMALLEST_RECORD - 1);
   }
   return refs;
 }
 
-/* The record at `offset`, as the snapshot sees it. 1 it is visible and its hash within [cursor, end), 0 not, CORRUPT. */
-SHMD_INLINE int look(const shmd_iter* it, uint64_t offset, uint64_t end, shmd_record_view* v) {
-  if (!shmd_record_read(&it->s->a->reader, offset, v)) return SHMD_ERR_CORRUPT;
-  if (v->hash < it->cursor || v->hash >= end) return 0;
-  return shmd_snapshot_version(it->s, v);
-}
-
-static void copy_part(unsigned char* to, const unsigned char* from, size_t size) {
-  if (size == 8)
-    shmd_copy_out(to, from, 8);
-  else if (size != 0)
-    shmd_copy_out(to, from, size);
-}
-
-/* Appends an entry to the batch. REQUIRES: room in both. Returns the bytes used by then. */
-SHMD_INLINE size_t append(shmd_iter* it, const shmd_record_view* v, size_t used) {
-  shmd_entry* e = &it->batch[it->count++];
-  unsigned char* key = it->bytes + used;
-  unsigned char* value = key + SHMD_PAD8(v->key_size);
-  e->key = key;
-  e->value = value;
-  e->key_size = v->key_size;
-  e->value_size = v->value_size;
-  e->is_dict = 0;
-  e->node.id = 0;
-  e->node.generation = 0;
-  e->position = v->position;
-  copy_part(key, v->key, v->key_size);
-  if (SHMD_LIKELY(v->kind == SHMD_REC_PUT)) {
-    copy_part(value, v->value, v->value_size);
-  } else {
-    e->is_dict = 1;
-    e->value_size = 0;
-    if (v->value_size == 8) {
-      const uint64_t word = shmd_load_acquire((const uint64_t*)(const void*)v->value);
-      e->node.id = SHMD_LOW(word);
-      e->node.generation = SHMD_HIGH(word);
-    }
+/* The record at `offset`, as the snapshot sees it. 1 it is visible and its hash within [from, end), 0 not, CORRUPT. */
+SHMD_INLINE int look(const shmd_snapshot* s, uint64_t offset, uint64_t from, uint64_t end, shmd_record_view* v) {
+  if (SHMD_UNLIKELY(!shmd_record_read(&s->a->reader, offset, v))) return SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(v->hash - from >= end - from)) return 0;
+  if (SHMD_UNLIKELY(s->kind == SHMD_SNAP_PINNED && v->position >= s->position)) {
+    shmd_record_view older = *v; /* the view itself stays in registers */
+    const int result = shmd_snapshot_older(s, &older);
+    *v = older;
+    return result;
   }
-  return used + entry_bytes(v);
+  return v->kind != SHMD_REC_ERASE;
+}
+
+/* Packs an entry to `to`. REQUIRES: room for packed_bytes(). */
+SHMD_INLINE void pack(unsigned char* to, const shmd_record_view* v) {
+  packed* e = (packed*)(void*)to;
+  e->key_size = v->key_size;
+  e->value_size = (uint32_t)v->value_size;
+  e->position = v->position | (v->kind == SHMD_REC_NODE);
+  to += sizeof *e;
+  if (v->key_size == 8 && v->value_size == 8) {
+    const uint64_t key = shmd_load_acquire((const uint64_t*)(const void*)v->key);
+    const uint64_t value = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+    memcpy(to, &key, 8);
+    memcpy(to + 8, &value, 8);
+    return;
+  }
+  if (v->key_size != 0) shmd_copy_out(to, v->key, v->key_size);
+  if (v->value_size != 0) shmd_copy_out(to + (v->value - v->key), v->value, (size_t)v->value_size);
 }
 
 /* All visible entries of the array, as they come, if they fit into `budget`. 1 they do, 0 not, or an error. */
 static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
+  const shmd_snapshot* s = it->s;
+  const uint64_t from = it->cursor;
   size_t used = 0;
   uint32_t i;
-  it->count = 0;
-  if (!make_room(it, refs) || !grow((void**)&it->bytes, &it->bytes_size, budget + 8, 1)) return no_memory(it, budget);
+  it->end = 0;
+  if (!make_room(it, budget)) return no_memory(it, budget);
   for (i = 0; i < refs; ++i) {
     shmd_record_view v;
-    const int visible = look(it, it->offsets[i], end, &v);
+    const int visible = look(s, it->offsets[i], from, end, &v);
+    size_t need;
     if (SHMD_UNLIKELY(visible <= 0)) {
       if (visible < 0) return visible;
       continue;
     }
-    if (entry_bytes(&v) > budget - used) return 0;
-    used = append(it, &v, used);
+    need = packed_bytes(&v);
+    if (SHMD_UNLIKELY(need > budget - used)) return 0;
+    pack(it->bytes + used, &v);
+    used += need;
   }
+  it->end = used;
   it->cursor = end;
   return 1;
 }
@@ -212,24 +209,26 @@ static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
 static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
   size_t used = 0;
   uint32_t i, taken, count = 0;
-  it->count = 0;
-  if (!make_room(it, refs)) return no_memory(it, budget);
+  it->end = 0;
   for (i = 0; i < refs; ++i) {
     found_entry* f = &it->found[count];
-    const int visible = look(it, it->offsets[i], end, &f->v);
+    const int visible = look(it->s, it->offsets[i], it->cursor, end, &f->v);
     if (visible < 0) return visible;
     f->hash = f->v.hash;
     count += visible != 0;
   }
   qsort(it->found, count, sizeof *it->found, by_hash);
   for (taken = 0; taken < count; ++taken) {
-    const size_t need = entry_bytes(&it->found[taken].v);
+    const size_t need = packed_bytes(&it->found[taken].v);
     if (taken > 0 && used + need > budget && it->found[taken].hash != it->found[taken - 1].hash) break;
     if (need > it->s->a->max_size) return no_memory(it, need);
     used += need;
   }
-  if (!grow((void**)&it->bytes, &it->bytes_size, used + 8, 1)) return no_memory(it, used);
-  for (i = 0, used = 0; i < taken; ++i) used = append(it, &it->found[i].v, used);
+  if (!make_room(it, used)) return no_memory(it, used);
+  for (i = 0; i < taken; ++i) {
+    pack(it->bytes + it->end, &it->found[i].v);
+    it->end += packed_bytes(&it->found[i].v);
+  }
   it->cursor = taken < count ? (uint64_t)it->found[taken - 1].hash + 1 : end;
   return 1;
 }
@@ -255,10 +254,10 @@ static SHMD_NOINLINE int fill(shmd_iter* it) {
       budget /= 2;
       continue;
     }
-    it->at = 0;
+    it->at = it->given = 0;
     valid = shmd_snapshot_valid(it->s);
     if (result < 0 || valid < 0) { /* nothing of it may be delivered */
-      it->count = 0;
+      it->end = 0;
       it->cursor = cursor;
     }
     if (valid < 0) return valid;
@@ -269,19 +268,51 @@ static SHMD_NOINLINE int fill(shmd_iter* it) {
           it->s->a->name);
     return result < 0 ? result : 0;
   }
-  it->count = it->at = 0;
+  it->at = it->end = it->given = 0;
   return shmd_fail(SHMD_ERR_BUSY, "dict '%s': the data kept changing; try again", it->s->a->name);
 }
 
-int shmd_iter_next(shmd_iter* it, shmd_entry* entry) {
+/* The entry at `at`. */
+SHMD_INLINE void unpack(shmd_iter* it, shmd_entry* entry) {
+  const packed* e = (const packed*)(const void*)(it->bytes + it->at);
+  const unsigned char* key = (const unsigned char*)(e + 1);
+  const uint32_t key_size = e->key_size, value_size = e->value_size;
+  const uint64_t position = e->position;
+  it->at += sizeof *e + (size_t)SHMD_PAD8(key_size) + (size_t)SHMD_PAD8((uint64_t)value_size);
+  ++it->given;
+  entry->key = key;
+  entry->value = key + SHMD_PAD8(key_size);
+  entry->key_size = key_size;
+  entry->value_size = value_size;
+  entry->is_dict = 0;
+  entry->node.id = 0;
+  entry->node.generation = 0;
+  entry->position = position & ~UINT64_C(1);
+  if (SHMD_UNLIKELY(position & 1)) {
+    uint64_t word = 0;
+    if (value_size == 8) memcpy(&word, entry->value, 8);
+    entry->is_dict = 1;
+    entry->node.id = SHMD_LOW(word);
+    entry->node.generation = SHMD_HIGH(word);
+    entry->value_size = 0;
+  }
+}
+
+static SHMD_NOINLINE int next_batch(shmd_iter* it, shmd_entry* entry) {
   if (it == NULL || entry == NULL)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_next: an iterator and a place for the entry are needed");
-  while (it->at >= it->count) {
+  do {
     int result;
     if (it->cursor >> 32) return SHMD_END;
     result = fill(it);
     if (result < 0) return result;
-  }
-  *entry = it->batch[it->at++];
+  } while (it->at == it->end);
+  unpack(it, entry);
+  return 0;
+}
+
+int shmd_iter_next(shmd_iter* it, shmd_entry* entry) {
+  if (SHMD_UNLIKELY(it == NULL || entry == NULL || it->at == it->end)) return next_batch(it, entry);
+  unpack(it, entry);
   return 0;
 }
