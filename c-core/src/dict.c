@@ -6,6 +6,7 @@
 #include "call.h"
 #include "log.h"
 #include "node.h"
+#include "overwrite.h"
 #include "reclaim.h"
 #include "segment.h"
 
@@ -248,12 +249,34 @@ static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, 
   return stage_store(t, id, key, &c, SHMD_REC_PUT, *value, *size, &offset);
 }
 
+/* Asks what is to become of a value that is there, and overwrites it, as most updates do. False: the general way; it does
+ * not ask again if *answer is no longer END. */
+static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update,
+                           void* context, const void** value, size_t* size, int* answer) {
+  shmd_found f;
+  uint64_t ref;
+  uint32_t floor;
+  if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
+      shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
+      (f.stamp & SHMD_REC_KIND) != SHMD_REC_PUT)
+    return false;
+  floor = shmd_call_pause(a);
+  *answer = update(context, f.value, f.value_size, value, size);
+  shmd_call_resume(a, floor);
+  return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);
+}
+
 int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update, void* context) {
   const void* value = NULL;
   size_t size = 0;
   int answer = SHMD_END, tries = 0;
   int result = shmd_call_enter(a);
   if (SHMD_UNLIKELY(result < 0)) return result;
+  if (SHMD_LIKELY(update_quickly(a, node, key, update, context, &value, &size, &answer))) {
+    shmd_dict_after(a);
+    shmd_call_leave(a);
+    return SHMD_OK;
+  }
   do result = finish(a, update_once(a, node, key, update, context, &value, &size, &answer));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
   shmd_call_leave(a);

@@ -16,7 +16,7 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in a put larger than a segment, and in one that replaces it", 319},
     {"killed anywhere in an erase", 30},
     {"killed anywhere in the erase of the last key", 73},
-    {"killed anywhere in an addition", 66},
+    {"killed anywhere in an addition", 58},
     {"killed anywhere in a locked section", 57},
     {"killed anywhere in a put, and only the dead one's slot is free", 81},
     {"killed anywhere in the creation of a nested dict", 62},
