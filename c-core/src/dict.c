@@ -228,7 +228,7 @@ static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, 
   uint32_t id;
   int result = locate(t, node, key, &id, &c);
   if (result < 0) return result;
-  if (exists(&c) && c.record.kind != SHMD_REC_PUT)
+  if (*answer == SHMD_END && exists(&c) && c.record.kind != SHMD_REC_PUT)
     return shmd_fail(SHMD_ERR_IS_A_DICT, "dict '%s': the key holds a nested dict, not a value", a->name);
   if (*answer == SHMD_END) { /* asked once: a retry for want of room uses the same answer */
     const uint64_t commits = t->commit_count, staged = t->stages;

@@ -67,6 +67,10 @@ TEST_CASE("a callback may write the very key that it updates") {
     return static_cast<int>(SHMD_OK);
   };
   SECTION("alone") { REQUIRE(shmd_update(d, shmd_root(), "a", 1, update, &context) == 0); }
+  SECTION("alone, and it was there") {
+    d.put("a", "1");
+    REQUIRE(shmd_update(d, shmd_root(), "a", 1, update, &context) == 0);
+  }
   SECTION("inside a transaction") {
     must(shmd_begin(d, SHMD_FOREVER), "begin");
     d.put("a", "1");
@@ -74,6 +78,32 @@ TEST_CASE("a callback may write the very key that it updates") {
     REQUIRE(shmd_update(d, shmd_root(), "a", 1, update, &context) == 0);
     must(shmd_commit(d), "commit");
   }
+  REQUIRE(d.get("a") == "short");
+  REQUIRE(d.count() == 1);
+  REQUIRE(d.check() == "");
+}
+
+// Guards that update_quickly() and what follows look for the key anew.
+TEST_CASE("a callback may erase the very key that it updates, or make a dict of it") {
+  Dict d(support::unique_name("callback"));
+  d.put("a", "1");
+  const auto erase = [](void* p, const void*, std::size_t, const void** value, std::size_t* size) {
+    must(shmd_erase(static_cast<shmd_dict*>(p), shmd_root(), "a", 1), "erase");
+    *value = "short";
+    *size = 5;
+    return static_cast<int>(SHMD_OK);
+  };
+  const auto replace = [](void* p, const void*, std::size_t, const void** value, std::size_t* size) {
+    shmd_node n;
+    auto* dict = static_cast<shmd_dict*>(p);
+    must(shmd_node_open(dict, shmd_root(), "a", 1, SHMD_NODE_REPLACE, &n), "node_open");
+    must(shmd_put(dict, n, "b", 1, "2", 1, 0), "put");
+    *value = "short";
+    *size = 5;
+    return static_cast<int>(SHMD_OK);
+  };
+  SECTION("erased") { REQUIRE(shmd_update(d, shmd_root(), "a", 1, erase, static_cast<shmd_dict*>(d)) == 0); }
+  SECTION("a dict") { REQUIRE(shmd_update(d, shmd_root(), "a", 1, replace, static_cast<shmd_dict*>(d)) == 0); }
   REQUIRE(d.get("a") == "short");
   REQUIRE(d.count() == 1);
   REQUIRE(d.check() == "");
