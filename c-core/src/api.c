@@ -360,6 +360,13 @@ int shmd_abort(shmd_dict* d) {
 
 int shmd_in_transaction(shmd_dict* d) { return d != NULL && shmd_transaction_mine(d->attachment); }
 
+uint64_t shmd_transaction_mark(shmd_dict* d) { return shmd_in_transaction(d) ? shmd_tx_of(d->attachment)->stages : 0; }
+
+int shmd_transaction_spoil(shmd_dict* d, uint64_t mark) {
+  CHECK_HANDLE("shmd_transaction_spoil");
+  return shmd_transaction_fail(d->attachment, mark);
+}
+
 int shmd_compact(shmd_dict* d) {
   CHECK_HANDLE("shmd_compact");
   return shmd_dict_compact(d->attachment);

@@ -9,6 +9,7 @@
 #include "overwrite.h"
 #include "reclaim.h"
 #include "segment.h"
+#include "transaction.h"
 
 #define NODE(id, field) shmd_tx_get(t, SHMD_N(t, id, field))
 
@@ -37,6 +38,7 @@ static int finish(shmd_attachment* a, int result) {
     if (result == SHMD_ERR_NO_SPACE || result == SHMD_ERR_TRANSACTION_TOO_LARGE || result == SHMD_ERR_CORRUPT ||
         result == SHMD_ERR_OUT_OF_MEMORY || result == SHMD_ERR_TOO_MANY_DICTS || result == SHMD_ERR_TOO_MANY_COLLISIONS)
       (void)shmd_tx_fail(t, result);
+    if (t->error == SHMD_ERR_ABORTED) return shmd_transaction_spoiled(a);
     return t->error != 0 ? t->error : result;
   }
   if (result < 0 || t->error != 0) {

@@ -28,8 +28,22 @@ bool shmd_transaction_mine(const shmd_attachment* a) {
   return writer != 0 && writer == shmd_os_thread();
 }
 
+int shmd_transaction_spoiled(const shmd_attachment* a) {
+  return shmd_fail(SHMD_ERR_ABORTED,
+                   "dict '%s': a call within this transaction failed by half, so nothing of the transaction can be "
+                   "stored; abort it and do it again",
+                   a->name);
+}
+
 static int not_open(const shmd_attachment* a) {
   return shmd_fail(SHMD_ERR_NO_TRANSACTION, "dict '%s': no transaction is open in this thread", a->name);
+}
+
+int shmd_transaction_fail(shmd_attachment* a, uint64_t mark) {
+  shmd_tx* t = shmd_tx_of(a);
+  if (!shmd_transaction_mine(a)) return not_open(a);
+  if (t->stages != mark) (void)shmd_tx_fail(t, SHMD_ERR_ABORTED);
+  return 0;
 }
 
 int shmd_transaction_end(shmd_attachment* a, bool commit) {
@@ -45,7 +59,9 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
   before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   full = t->error == SHMD_ERR_NO_SPACE;
   if (commit) {
+    const bool spoiled = t->error == SHMD_ERR_ABORTED;
     result = shmd_tx_commit(t);
+    if (spoiled) result = shmd_transaction_spoiled(a);
   } else {
     shmd_tx_abort(t);
     result = 0;

@@ -11,6 +11,8 @@
 
 int shmd_transaction_begin(shmd_attachment* a, int64_t timeout);
 int shmd_transaction_end(shmd_attachment* a, bool commit);
+int shmd_transaction_fail(shmd_attachment* a, uint64_t mark); /* shmd_transaction_spoil() */
+int shmd_transaction_spoiled(const shmd_attachment* a);       /* ABORTED, with its text */
 bool shmd_transaction_mine(const shmd_attachment* a);
 
 #endif

@@ -72,7 +72,7 @@ extern "C" {
   X(-34, OUT_OF_MEMORY, "out of memory in this process") \
   X(-35, UNSUPPORTED, "not supported on this system") \
   X(-36, SYSTEM, "a system call failed") \
-  X(-37, ABORTED, "the callback asked to stop; nothing changed") \
+  X(-37, ABORTED, "the callback asked to stop, or an earlier call failed by half; nothing changed") \
   X(-38, OWNER_ALIVE, "the lock's owner is alive; nothing was taken from it")
 
 /* Outcomes: positive, not failures. */
@@ -329,6 +329,12 @@ SHMD_API int shmd_begin(shmd_dict* d, int64_t timeout);
 SHMD_API int shmd_commit(shmd_dict* d);
 SHMD_API int shmd_abort(shmd_dict* d);
 SHMD_API int shmd_in_transaction(shmd_dict* d); /* 1 if the calling thread has one open, else 0 */
+
+/* For operations made of several writes, which join a transaction that may be open and must not be committed by half: the mark
+ * before the first of them (0 outside of transactions), and, if one failed, the mark again. If anything was written since,
+ * the transaction can only be aborted: writes and commit answer ABORTED. NO_TRANSACTION. */
+SHMD_API uint64_t shmd_transaction_mark(shmd_dict* d);
+SHMD_API int shmd_transaction_spoil(shmd_dict* d, uint64_t mark);
 
 /* ---- snapshots, iteration, views ---------------------------------------------------------------------------------- */
 

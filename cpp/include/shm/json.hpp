@@ -152,7 +152,7 @@ class json_object {
     const auto place = where();
     shmd_node fresh{0, 0};
     detail::commit_at(place, [&](shmd_node node) {
-      const int result = shmd_clear(place.d, node, &fresh);
+      const int result = detail::make_empty(place, node, &fresh);
       return result < 0 ? result : detail::store_json_object(place.d, fresh, object, detail::json_store::replace);
     });
     static_cast<Derived*>(this)->rebind(fresh);

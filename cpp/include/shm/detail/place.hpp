@@ -93,10 +93,12 @@ template <class K, class Place, class Key>
   throw_path(code, place.d, path);
 }
 
-// The lock, a transaction, or the one that the calling thread has open already. Forgotten unless committed.
+// The lock, a transaction, or the one that the calling thread has open already. Forgotten unless committed: one that was open
+// already, and into which something was written here, can then only be aborted as a whole.
 class commit_scope {
  public:
-  explicit commit_scope(shmd_dict* d, bool always = false) : d_(d), own_(always || shmd_in_transaction(d) == 0) {
+  explicit commit_scope(shmd_dict* d, bool always = false)
+      : d_(d), own_(always || shmd_in_transaction(d) == 0), mark_(own_ ? 0 : shmd_transaction_mark(d)) {
     if (!own_) return;
     const int result = shmd_begin(d, SHMD_DEFAULT_TIMEOUT);
     if (result < 0 || result == SHMD_TIMED_OUT) throw_last(result < 0 ? result : SHMD_ERR_LOCK_TIMEOUT);
@@ -104,17 +106,23 @@ class commit_scope {
   commit_scope(const commit_scope&) = delete;
   commit_scope& operator=(const commit_scope&) = delete;
   ~commit_scope() {
-    if (own_) static_cast<void>(shmd_abort(d_));
+    if (own_)
+      static_cast<void>(shmd_abort(d_));
+    else if (!done_)
+      static_cast<void>(shmd_transaction_spoil(d_, mark_));
   }
   int commit() noexcept {
+    done_ = true;
     if (!own_) return 0;
     own_ = false;
     return shmd_commit(d_);
   }
+  void leave() noexcept { done_ = true; } // what was written into a transaction that was open is none of this scope's
 
  private:
   shmd_dict* d_;
-  bool own_;
+  bool own_, done_ = false;
+  std::uint64_t mark_;
 };
 
 inline constexpr int place_tries = 10000; // each means that somebody replaced a level meanwhile
@@ -164,11 +172,13 @@ int update_at(const Place& place, const Key& key, shmd_update_fn callback, void*
   if (reached || result != SHMD_NOT_FOUND) return result;
   commit_scope scope(place.d);
   result = read_at(place, update, &reached); // made meanwhile?
+  if (result < 0) scope.leave();
   if (!reached && result == SHMD_NOT_FOUND) {
     const void* value = nullptr;
     std::size_t size = 0;
     shmd_node node;
     result = callback(context, nullptr, 0, &value, &size);
+    if (result < 0) scope.leave();
     if (result == 0) result = place.create(&node);
     if (result == 0 || result == SHMD_CREATED) result = shmd_put(place.d, node, key.data(), key.size(), value, size, 0);
   }

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <iterator>
 #include <memory>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "place.hpp"
 
@@ -151,6 +153,33 @@ struct tree<dict<K, V, S>> {
     return result < 0 ? result : store_range<K, stored<V, S>>(d, child, value);
   }
 };
+
+// Within a transaction.
+inline int erase_entries(shmd_dict* d, shmd_node node) {
+  std::vector<std::string> keys;
+  {
+    const snapshot_state s(d, nullptr);
+    for (cursor c(s.get(), node); c.next();)
+      keys.emplace_back(static_cast<const char*>(c.entry().key), c.entry().key_size);
+  }
+  commit_scope scope(d);
+  for (const auto& key : keys) {
+    const int result = shmd_erase(d, node, key.data(), key.size());
+    if (result < 0) return result;
+  }
+  return scope.commit();
+}
+
+// Empties the dict at a place; *fresh: where it is then. The core puts a new dict in its place, which takes no time. That will not do for
+// who knows a nested dict by its id inside a transaction: one that is aborted leaves the old dict as it was, and the new
+// id to others. There the entries are erased.
+template <class Place>
+int make_empty(const Place& place, shmd_node node, shmd_node* fresh) {
+  if constexpr (!Place::lazy) {
+    if (node.id != 0 && shmd_in_transaction(place.d) != 0) return erase_entries(place.d, *fresh = node);
+  }
+  return shmd_clear(place.d, node, fresh);
+}
 
 // Runs work(node) -> result in one commit, with the dict at the place, created if missing. Results >= 0 are committed
 // and returned. Throws the core's errors, and what `work` throws.

@@ -172,7 +172,7 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
 
   void clear() {
     shmd_node fresh{0, 0};
-    const int result = read_at(where(), [&](shmd_node node) { return shmd_clear(where().d, node, &fresh); });
+    const int result = read_at(where(), [&](shmd_node node) { return make_empty(where(), node, &fresh); });
     if (result < 0) throw_at(result, where());
     if (result == 0) static_cast<Derived*>(this)->rebind(fresh);
   }
@@ -250,7 +250,7 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   void assign_from(const Range& entries) {
     shmd_node fresh{0, 0};
     commit_at(where(), [&](shmd_node node) {
-      const int result = shmd_clear(where().d, node, &fresh);
+      const int result = make_empty(where(), node, &fresh);
       return result < 0 ? result : store_range<K, V>(where().d, fresh, entries);
     });
     static_cast<Derived*>(this)->rebind(fresh);
