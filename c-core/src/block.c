@@ -110,20 +110,34 @@ int shmd_block_allocate(shmd_tx* t, uint32_t kind, uint32_t log2, uint32_t depth
   return t->error;
 }
 
-uint64_t shmd_block_descriptor(shmd_tx* t, uint64_t offset, uint32_t log2) {
-  shmd_attachment* a = t->a;
-  const uint32_t class_ = shmd_block_class(log2);
-  uint64_t size, count, id, base, in;
-  if (offset < a->super->data_offset || offset >= a->max_size || class_ >= SHMD_BLOCK_CLASSES)
-    return shmd_tx_astray(t, offset);
+/* Where a block is: the base of its segment and its number there. */
+typedef struct block_place {
+  uint64_t base, index, count;
+} block_place;
+
+static bool locate(const shmd_tx* t, uint64_t offset, uint32_t class_, block_place* p) {
+  const shmd_attachment* a = t->a;
+  uint64_t in, size;
+  if (offset < a->super->data_offset || offset >= a->max_size || class_ >= SHMD_BLOCK_CLASSES) return false;
   size = (uint64_t)SHMD_BLOCK_MIN << class_;
-  count = a->engine->block_count[class_];
-  id = shmd_segment_of(a, offset);
-  base = shmd_segment_offset(a, id);
-  in = offset - base - a->engine->block_first[class_];
-  if (offset - base < a->engine->block_first[class_] || (in & (size - 1)) != 0 || in / size >= count)
-    return shmd_tx_astray(t, offset);
-  return base + bitmap_bytes(count) + in / size * sizeof(shmd_block);
+  p->count = a->engine->block_count[class_];
+  p->base = shmd_segment_offset(a, shmd_segment_of(a, offset));
+  in = offset - p->base - a->engine->block_first[class_];
+  p->index = in / size;
+  return offset - p->base >= a->engine->block_first[class_] && (in & (size - 1)) == 0 && p->index < p->count;
+}
+
+uint64_t shmd_block_descriptor(shmd_tx* t, uint64_t offset, uint32_t log2) {
+  block_place p;
+  if (!locate(t, offset, shmd_block_class(log2), &p)) return shmd_tx_astray(t, offset);
+  return p.base + bitmap_bytes(p.count) + p.index * sizeof(shmd_block);
+}
+
+bool shmd_block_fresh(shmd_tx* t, uint64_t offset, uint32_t log2) {
+  block_place p;
+  if (!locate(t, offset, shmd_block_class(log2), &p)) return false;
+  /* its bit is staged, not stored */
+  return (shmd_load_acquire(shmd_word(t->a, p.base + p.index / 64 * 8)) >> (p.index & 63) & 1) == 0;
 }
 
 void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2) {
@@ -140,6 +154,7 @@ void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2) {
   }
   t->freed[t->freed_count].offset = offset;
   t->freed[t->freed_count++].class_ = shmd_block_class(log2);
+  shmd_tx_unstage(t, offset, (uint64_t)8 << log2);
 }
 
 void shmd_block_free_deferred(shmd_tx* t) {

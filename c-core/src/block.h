@@ -18,7 +18,10 @@ SHMD_INLINE uint32_t shmd_block_class(uint32_t log2) { /* of an array or directo
 /* A block for 2^log2 words. The caller fills it, then publishes a reference to it. NO_SPACE. */
 int shmd_block_allocate(shmd_tx* t, uint32_t kind, uint32_t log2, uint32_t depth, uint32_t node, uint32_t prefix,
                         uint32_t live, uint32_t used, uint64_t* offset);
-/* Notes a block to be freed when the commit is made. */
+/* Whether this very commit allocated it. */
+bool shmd_block_fresh(shmd_tx* t, uint64_t offset, uint32_t log2);
+/* Notes a block to be freed when the commit is made. What was staged for its words is not applied: a reader that is still in it
+ * sees what was there before the commit. */
 void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2);
 void shmd_block_free_deferred(shmd_tx* t);
 /* Offset of the descriptor of a block. 0 if `offset` is no block of this length. */

@@ -84,10 +84,19 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
 
 /* ---- building arrays ---- */
 
-/* Lets the word at `at`, a level of the index, refer to `ref`. The root's first level stands in two places. */
-static void publish(shmd_tx* t, uint64_t at, uint64_t ref) {
-  shmd_tx_publish(t, at, ref);
-  if (at == SHMD_N(t, SHMD_LOW(SHMD_GET_C(t, root_node)), root)) shmd_tx_publish(t, SHMD_C(t, root_index), ref);
+/* The pass for a word of a block: nobody follows those of blocks that this very commit allocated until all of it is there. */
+static uint64_t pass_of(shmd_tx* t, uint64_t block) {
+  return shmd_block_fresh(t, SHMD_REF_OFFSET(block), shmd_ref_log2(block)) ? 0 : SHMD_REDO_PUBLISH;
+}
+
+/* Lets the reference of a level of the index lead to `ref`. The root's first level stands in two places. */
+static void publish(shmd_tx* t, const shmd_cursor* c, const shmd_path_level* level, uint64_t ref) {
+  if (level != c->level) {
+    shmd_tx_stage(t, level->at, ref, pass_of(t, level[-1].ref));
+    return;
+  }
+  shmd_tx_publish(t, level->at, ref);
+  if (level->at == SHMD_N(t, SHMD_LOW(SHMD_GET_C(t, root_node)), root)) shmd_tx_publish(t, SHMD_C(t, root_index), ref);
 }
 
 static entry_set* scratch(shmd_tx* t) {
@@ -166,15 +175,16 @@ static uint32_t count_bit(const entry_set* set, uint32_t bit) {
 static void publish_range(shmd_tx* t, const shmd_cursor* c, uint32_t depth, uint32_t prefix, uint64_t ref) {
   const shmd_path_level* array = &c->level[c->levels - 1];
   const shmd_path_level* dir;
-  uint64_t span, first, i;
+  uint64_t span, first, pass, i;
   if (c->levels == 1) {
-    publish(t, array->at, ref);
+    publish(t, c, array, ref);
     return;
   }
   dir = array - 1;
   span = UINT64_C(1) << (dir->depth + shmd_ref_log2(dir->ref) - depth);
   first = top_bits(prefix, dir->depth, shmd_ref_log2(dir->ref)) & ~(span - 1);
-  for (i = 0; i < span; ++i) shmd_tx_publish(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), ref);
+  pass = pass_of(t, dir->ref);
+  for (i = 0; i < span; ++i) shmd_tx_stage(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), ref, pass);
 }
 
 /* The same array, rebuilt without tombstones in 2^log2 slots. */
@@ -202,7 +212,7 @@ static int double_directory(shmd_tx* t, shmd_cursor* c, uint64_t low, uint64_t h
     shmd_store_release(shmd_word(t->a, offset + 16 * i), i == split ? low : ref);
     shmd_store_release(shmd_word(t->a, offset + 16 * i + 8), i == split ? high : ref);
   }
-  publish(t, dir->at, SHMD_REF_OF_DIRECTORY(log2 + 1, dir->depth, offset));
+  publish(t, c, dir, SHMD_REF_OF_DIRECTORY(log2 + 1, dir->depth, offset));
   shmd_block_free(t, SHMD_REF_OFFSET(dir->ref), log2);
   return 0;
 }
@@ -213,7 +223,7 @@ static int child_directory(shmd_tx* t, shmd_cursor* c, uint32_t depth, uint64_t 
   if (result < 0) return result;
   shmd_store_release(shmd_word(t->a, offset), low);
   shmd_store_release(shmd_word(t->a, offset + 8), high);
-  publish(t, c->level[c->levels - 1].at, SHMD_REF_OF_DIRECTORY(1, depth, offset));
+  publish(t, c, &c->level[c->levels - 1], SHMD_REF_OF_DIRECTORY(1, depth, offset));
   return 0;
 }
 
@@ -250,7 +260,7 @@ static int grow(shmd_tx* t, shmd_cursor* c) {
   if (array == 0) {
     uint64_t ref;
     result = build(t, set, 32, 0, SHMD_ARRAY_MIN_LOG2, 0, c, 0, &ref);
-    if (result == 0) publish(t, c->level[0].at, ref);
+    if (result == 0) publish(t, c, &c->level[0], ref);
     return result;
   }
   descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
@@ -299,7 +309,7 @@ void shmd_index_set(shmd_tx* t, shmd_cursor* c, uint64_t offset) {
                 SHMD_BLOCK_STATE(SHMD_BLOCK_LIVE(state) + 1, SHMD_BLOCK_USED(state) + (c->slot == SHMD_SLOT_EMPTY),
                                  SHMD_BLOCK_DEPTH(state), SHMD_BLOCK_LOG2(state), SHMD_BLOCK_KIND(state)));
   }
-  shmd_tx_publish(t, c->at, SHMD_SLOT(c->hash, offset));
+  shmd_tx_stage(t, c->at, SHMD_SLOT(c->hash, offset), pass_of(t, c->level[c->levels - 1].ref));
 }
 
 /* ---- shrinking ---- */
@@ -317,7 +327,7 @@ static int shrink_directory(shmd_tx* t, shmd_cursor* c) {
     }
     if (log2 == 1) {
       const uint64_t ref = shmd_tx_get(t, base);
-      publish(t, dir->at, ref);
+      publish(t, c, dir, ref);
       dir->ref = ref;
     } else {
       const int result =
@@ -325,7 +335,7 @@ static int shrink_directory(shmd_tx* t, shmd_cursor* c) {
       if (result < 0) return result;
       for (i = 0; i < half; ++i) shmd_store_release(shmd_word(t->a, offset + 8 * i), shmd_tx_get(t, base + 16 * i));
       dir->ref = SHMD_REF_OF_DIRECTORY(log2 - 1, dir->depth, offset);
-      publish(t, dir->at, dir->ref);
+      publish(t, c, dir, dir->ref);
     }
     shmd_block_free(t, base, log2);
   }
@@ -375,11 +385,11 @@ bool shmd_index_remove(shmd_tx* t, shmd_cursor* c) {
   const uint32_t live = SHMD_BLOCK_LIVE(state) - 1;
   if (t->error != 0) return false;
   if (live == 0 && c->levels == 1) {
-    publish(t, c->level[0].at, 0);
+    publish(t, c, &c->level[0], 0);
     shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
     return false;
   }
-  shmd_tx_publish(t, c->at, emptied ? SHMD_SLOT_EMPTY : SHMD_SLOT_TOMBSTONE);
+  shmd_tx_stage(t, c->at, emptied ? SHMD_SLOT_EMPTY : SHMD_SLOT_TOMBSTONE, pass_of(t, array));
   shmd_tx_set(t, descriptor + 8,
               SHMD_BLOCK_STATE(live, SHMD_BLOCK_USED(state) - emptied, SHMD_BLOCK_DEPTH(state), SHMD_BLOCK_LOG2(state),
                                SHMD_BLOCK_KIND(state)));
@@ -418,7 +428,7 @@ int shmd_index_shrink(shmd_tx* t, uint32_t node, uint32_t prefix) {
       return rebuild(t, &c, set, SHMD_BLOCK_DEPTH(state), fitting_log2(set->count, log2 - 1));
     }
     if (live == 0 && c.levels == 1) {
-      publish(t, c.level[0].at, 0);
+      publish(t, &c, &c.level[0], 0);
       shmd_block_free(t, SHMD_REF_OFFSET(array), log2);
     }
     return 0;
@@ -464,7 +474,7 @@ int shmd_index_move_block(shmd_tx* t, shmd_cursor* c) {
   if (SHMD_REF_KIND(old) == SHMD_REF_ARRAY)
     publish_range(t, c, SHMD_BLOCK_DEPTH(state), (uint32_t)c->hash, SHMD_REF_OF_ARRAY(log2, offset));
   else
-    publish(t, c->level[c->levels - 1].at, old - SHMD_REF_OFFSET(old) + offset);
+    publish(t, c, &c->level[c->levels - 1], old - SHMD_REF_OFFSET(old) + offset);
   shmd_block_free(t, SHMD_REF_OFFSET(old), log2);
   return t->error;
 }

@@ -93,7 +93,8 @@ int shmd_node_new(shmd_tx* t, uint64_t parent, uint64_t self, shmd_node* node) {
 
 void shmd_node_remove(shmd_tx* t, uint32_t id) {
   const uint64_t tail = SHMD_GET_C(t, sweep_tail);
-  shmd_tx_publish(t, SHMD_N(t, id, identity), SHMD_PAIR(SHMD_HIGH(GET(id, identity)) + 1, SHMD_NODE_SWEEPING));
+  shmd_tx_stage(t, SHMD_N(t, id, identity), SHMD_PAIR(SHMD_HIGH(GET(id, identity)) + 1, SHMD_NODE_SWEEPING),
+                SHMD_REDO_RETIRE);
   SET(id, freed_at, SHMD_GET_C(t, head));
   SET(id, next, SHMD_NONE);
   SET(id, sweep, 0);
@@ -128,12 +129,12 @@ void shmd_node_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t 
   const uint64_t first = a->super->nodes_offset, end = first + a->super->node_capacity * sizeof(shmd_node_entry);
   uint64_t i;
   for (i = 0; i < count; ++i) {
-    const uint64_t at = shmd_load_acquire(&list[i].where) & ~SHMD_REDO_PUBLISH,
-                   value = shmd_load_acquire(&list[i].value);
+    const uint64_t at = shmd_load_acquire(&list[i].where) & ~SHMD_REDO_FLAGS, value = shmd_load_acquire(&list[i].value);
     if (at < first || at >= end || (at - first) % sizeof(shmd_node_entry) != offsetof(shmd_node_entry, identity))
       continue;
-    if (SHMD_LOW(value) == SHMD_NODE_LIVE && SHMD_LOW(shmd_load_acquire(shmd_word(a, at))) == SHMD_NODE_FREE)
-      shmd_store_release(shmd_word(a, at), SHMD_PAIR(SHMD_HIGH(value), SHMD_NODE_FREE)); /* nothing refers to it */
+    /* made by this commit, and perhaps removed again: nobody who took a handle to it may find the next dict under it */
+    if (SHMD_LOW(value) != SHMD_NODE_FREE && SHMD_LOW(shmd_load_acquire(shmd_word(a, at))) == SHMD_NODE_FREE)
+      shmd_store_release(shmd_word(a, at), SHMD_PAIR(SHMD_HIGH(value), SHMD_NODE_FREE));
   }
 }
 

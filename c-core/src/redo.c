@@ -32,7 +32,7 @@ static uint64_t map_slot(const shmd_tx* t, uint64_t offset) {
 }
 
 static void map_insert(shmd_tx* t, uint64_t index) {
-  uint64_t i = map_slot(t, t->list[index].where & ~SHMD_REDO_PUBLISH);
+  uint64_t i = map_slot(t, t->list[index].where & ~SHMD_REDO_FLAGS);
   while (t->map[i] != 0) i = (i + 1) & (t->map_size - 1);
   t->map[i] = (uint32_t)index + 1;
 }
@@ -59,11 +59,11 @@ uint64_t shmd_tx_find(const shmd_tx* t, uint64_t offset) {
   uint64_t i;
   if (!t->mapped) {
     for (i = t->count; i > 0; --i)
-      if ((t->list[i - 1].where & ~SHMD_REDO_PUBLISH) == offset) return i;
+      if ((t->list[i - 1].where & ~SHMD_REDO_FLAGS) == offset) return i;
     return 0;
   }
   for (i = map_slot(t, offset); t->map[i] != 0; i = (i + 1) & (t->map_size - 1))
-    if ((t->list[t->map[i] - 1].where & ~SHMD_REDO_PUBLISH) == offset) return t->map[i];
+    if ((t->list[t->map[i] - 1].where & ~SHMD_REDO_FLAGS) == offset) return t->map[i];
   return 0;
 }
 
@@ -123,6 +123,23 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
   if (SHMD_UNLIKELY(t->mapped)) map_insert(t, t->count - 1);
 }
 
+/* Stays in the list, as what is there already. */
+static void unstage(shmd_tx* t, uint64_t i) {
+  const uint64_t offset = t->list[i].where & ~SHMD_REDO_FLAGS;
+  shmd_store_release(&t->list[i].value, shmd_load_acquire(shmd_word(t->a, offset)));
+}
+
+void shmd_tx_unstage(shmd_tx* t, uint64_t offset, uint64_t size) {
+  uint64_t i, at;
+  if (t->mapped && t->count > size / 8) {
+    for (at = offset; at < offset + size; at += 8)
+      if ((i = shmd_tx_find(t, at)) != 0) unstage(t, i - 1);
+  } else {
+    for (i = 0; i < t->count; ++i)
+      if ((t->list[i].where & ~SHMD_REDO_FLAGS) - offset < size) unstage(t, i);
+  }
+}
+
 /* What a large commit needed goes back. Killed before the punch: the memory stays until the next large one. */
 static void list_trim(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
@@ -133,21 +150,27 @@ static void list_trim(shmd_attachment* a) {
 }
 
 /* One pass over the committed list. The list is shared: bounds again before each store. */
-static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t flag) {
+static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t pass) {
   uint64_t i;
   bool good = true;
   for (i = 0; i < count; ++i) {
-    const uint64_t k = flag ? count - 1 - i : i; /* what leads to something was staged before what it leads to */
-    const uint64_t where = shmd_load_acquire(&list[k].where);
-    const uint64_t offset = where & ~SHMD_REDO_PUBLISH;
-    if ((where & SHMD_REDO_PUBLISH) != flag) continue;
+    const uint64_t where = shmd_load_acquire(&list[i].where);
+    const uint64_t offset = where & ~SHMD_REDO_FLAGS;
+    if ((where & SHMD_REDO_FLAGS) != pass) continue;
     if (SHMD_UNLIKELY(offset < a->super->control_offset || offset > a->max_size - 8 || (offset & 7) != 0)) {
       good = false;
       continue;
     }
-    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[k].value));
+    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[i].value));
   }
   return good;
+}
+
+/* As often as it takes: absolute values make twice the same as once. */
+static bool apply(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
+  const bool prepared = apply_pass(a, list, count, 0);
+  const bool published = apply_pass(a, list, count, SHMD_REDO_PUBLISH);
+  return apply_pass(a, list, count, SHMD_REDO_RETIRE) && prepared && published;
 }
 
 void shmd_tx_reset(shmd_tx* t) {
@@ -201,7 +224,7 @@ int shmd_tx_commit(shmd_tx* t) {
   }
   /* SYNC redo: publishes the list; recovery observes its length under the lock it takes over. */
   shmd_store_release(&c->redo_length, t->count);
-  if (!apply_pass(a, t->list, t->count, 0) || !apply_pass(a, t->list, t->count, SHMD_REDO_PUBLISH)) {
+  if (!apply(a, t->list, t->count)) {
     shmd_tx_reset(t);
     return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: its redo list was overwritten; unlink it", a->name);
   }
@@ -234,7 +257,7 @@ int shmd_engine_recover(shmd_attachment* a) {
   if (length > a->super->redo_capacity)
     return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list of impossible length; unlink it", a->name);
   if (length != 0) {
-    if (!apply_pass(a, list, length, 0) || !apply_pass(a, list, length, SHMD_REDO_PUBLISH))
+    if (!apply(a, list, length))
       return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: a redo list that leads out of it; unlink it", a->name);
     shmd_store_release(&c->redo_length, 0);
     shmd_store_release(&c->replays, shmd_load_acquire(&c->replays) + 1);

@@ -6,13 +6,15 @@
  *   (1) all room was made and all records and index blocks were written, to memory that nothing refers to
  *   (2) the list is complete
  *   (3) store redo_length: committed
- *   (4) apply the first pass: words that only writers read
- *   (5) apply the second pass (shmd_tx_publish), from the last to the first: words that readers follow. What leads to
- *       something was staged before what it leads to, so a reader that follows a new word finds all behind it: visible
- *   (6) store redo_length = 0, then published = head
+ *   (4) apply the first pass: words that only writers read, and those of index blocks and nodes that this commit allocated,
+ *       to which nothing leads yet
+ *   (5) apply the second pass (shmd_tx_publish): words that readers follow, in blocks and nodes that were there before. Each leads to
+ *       something that was there or is complete since (4), so their order does not matter: visible
+ *   (6) apply the third pass (SHMD_REDO_RETIRE): removed dicts say so. Nothing leads to them since (5)
+ *   (7) store redo_length = 0, then published = head
  * Killed before (3): recovery forgets the list; nothing refers to what was written. After (3): recovery applies the
  * list again, from the start, as often as it is killed itself (absolute values: applying twice is applying once).
- * After the 0 of (6): recovery only stores published = head.
+ * After the 0 of (7): recovery only stores published = head.
  *
  * Lock discipline: all of it under the shard's lock; one shmd_tx per attachment.
  * Not here: what a change consists of; who waits for it.
@@ -89,6 +91,8 @@ uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset); /* an offset out of bounds
 SHMD_INLINE bool shmd_tx_in_bounds(const shmd_tx* t, uint64_t offset) {
   return SHMD_LIKELY(offset < t->a->max_size && (offset & 7) == 0);
 }
+/* What was staged for these bytes is not applied. */
+void shmd_tx_unstage(shmd_tx* t, uint64_t offset, uint64_t size);
 /* A shared word as this commit will leave it. */
 SHMD_INLINE uint64_t shmd_tx_get(shmd_tx* t, uint64_t offset) {
   if (SHMD_UNLIKELY(!shmd_tx_in_bounds(t, offset))) return shmd_tx_astray(t, offset);

@@ -152,3 +152,21 @@ TEST_CASE("json: a ref whose object was emptied in an aborted transaction leads 
                   int);
   CHECK(a.to_json() == Json{{"x", 1}});
 }
+
+// Guards shmd_node_forget() (node.c).
+TEST_CASE("a ref to a dict that came to nothing leads to no other dict later") {
+  Own<Trees> own("stale");
+  std::optional<shm::dict_ref<std::string, int>> made, removed;
+  CHECK_THROWS_AS(own.d.transact([&](auto& tx) {
+    tx["a"]["x"] = 1;
+    made.emplace(tx.at("a"));
+    tx["b"]["x"] = 1;
+    removed.emplace(tx.at("b"));
+    tx.erase("b");
+    throw 1;
+  }),
+                  int);
+  for (int i = 0; i < 10; ++i) own.d[std::to_string(i)]["y"] = 2;
+  CHECK_THROWS_AS(made->size(), shm::error);
+  CHECK_THROWS_AS(removed->size(), shm::error);
+}

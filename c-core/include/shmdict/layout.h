@@ -188,10 +188,12 @@ typedef struct shmd_slot {
 /* ---- redo list: {offset | flags, new absolute value} ---- */
 
 typedef struct shmd_redo_entry {
-  uint64_t where; /* offset of a word; bit 0: apply in the second pass (a reader may follow it) */
+  uint64_t where; /* offset of a word, and the pass in which it is applied: SHMD_REDO_... or 0, the first */
   uint64_t value;
 } shmd_redo_entry;
-#define SHMD_REDO_PUBLISH UINT64_C(1)
+#define SHMD_REDO_PUBLISH UINT64_C(1) /* the second: readers may follow it */
+#define SHMD_REDO_RETIRE UINT64_C(2) /* the third: marks of removed dicts */
+#define SHMD_REDO_FLAGS UINT64_C(7)
 
 /* ---- node table ---- */
 
