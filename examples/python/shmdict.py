@@ -5,13 +5,17 @@
     with d.lock(timeout=1.5):            # a single call is atomic; what takes two needs the lock
         d["a"] += 1
 
-keys="mixed" takes int and str (C++: std::variant<std::int64_t, std::string>), the default keys="str" str alone. What a
-C++ program opens then:
-    serializer   recurse   C++
-    None         True      shm::json_dict
-    None         False     shm::dict<std::string, nlohmann::json>                            JSON values, as CBOR
-    json         False     shm::dict<std::string, T, shm::json_text<T>>
-    pickle, ...  any       nothing; whoever can write to the dict can run code in whoever unpickles from it
+The default keys="str" takes str alone, keys="mixed" int and str, which C++ has as K = std::variant<std::int64_t,
+std::string>. What a C++ program opens then:
+    serializer   recurse   keys    C++
+    None         True      str     shm::json_dict
+    None         True      mixed   nothing: no type of its nests with such keys
+    None         False     str     shm::dict<std::string, nlohmann::json>                    JSON values, as CBOR
+    None         False     mixed   shm::dict<K, nlohmann::json>
+    json         False     any     shm::dict<std::string or K, T, shm::json_text<T>>
+    json         True      any     nothing
+    pickle, ...  any       any     nothing; whoever can write to the dict can run code in whoever unpickles from it
+With recurse=True every mapping that is stored (a dict, UserDict, ...) becomes a nested dict, and comes back as one.
 The library is found as $SHMDICT_LIBRARY or where the system has it.
 Thread safety: all threads may use one Dict, but for close(). A forked child may go on using it; pickling a Dict, as
 multiprocessing does for a spawned child, opens it again by name.
@@ -23,8 +27,10 @@ import ctypes
 import ctypes.util
 import os
 import pprint
+import re
 import secrets
 import struct
+import time
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 
 # ---- errors: the ancestor's names, with the core's sentences ---------------------------------------------------------
@@ -50,14 +56,19 @@ class AlreadyClosed(Error): pass
 class FullDumpMemoryFull(Error): pass
 class CannotAcquireLock(Error): pass
 class CannotAcquireLockTimeout(CannotAcquireLock): pass
-class Removed(Error): """A nested dict that was erased or replaced."""
+class Removed(Error): """A nested dict that was erased or replaced, or cleared through another handle."""
 
 
 _ERRORS = {-4: CannotAttachSharedMemory, -5: AlreadyExists, -8: ParameterMismatch, -9: ParameterMismatch,
            -10: ParameterMismatch, -13: FullDumpMemoryFull, -20: AlreadyClosed, -21: Removed,
            -26: CannotAcquireLockTimeout}
-_NO_SUCH_DICT, _ALREADY_EXISTS, _IS_A_DICT, _NOT_A_DICT, _ABORTED = -4, -5, -30, -31, -37
+_NO_SUCH_DICT, _ALREADY_EXISTS, _BUSY, _LOCK_TIMEOUT, _IS_A_DICT, _NOT_A_DICT = -4, -5, -24, -26, -30, -31
+_ABORTED, _OWNER_ALIVE = -37, -38
 _OK, _NOT_FOUND, _EXISTS, _RECOVERED, _TIMED_OUT, _TRUNCATED, _END = range(7)
+_MAX_KEY = 65535  # bytes
+_PATIENCE = 10.0  # seconds that whatever writes waits for the lock, but for Lock, which is told
+# No call of the library waits longer: only between two of them Python runs signal handlers, and so sees Ctrl-C.
+_SLICE = 0.2
 
 # ---- the C interface -------------------------------------------------------------------------------------------------
 
@@ -87,6 +98,11 @@ class _Entry(ctypes.Structure):
                 ("is_dict", c_int), ("node", _Node), ("position", c_uint64)]
 
 
+class _LockOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_uint32), ("block", c_int), ("timeout", c_int64), ("sleep_time", c_int64),
+                ("steal", c_int), ("steal_after_timeout", c_int)]
+
+
 class _LockInfo(ctypes.Structure):
     _fields_ = [("held", c_int), ("alive", c_int), ("by_this_thread", c_int), ("waiters", c_uint32), ("slot", c_uint32),
                 ("pid", c_int64), ("thread", c_int64), ("held_ns", c_uint64), ("since", c_uint64),
@@ -110,6 +126,8 @@ _lib.shmd_error_message.restype = c_char_p
 _lib.shmd_options_init_for.argtypes = [POINTER(_Options), c_size_t, c_uint32]
 _lib.shmd_options_init_for.restype = None
 _lib.shmd_layout_version.restype = c_uint32
+_lib.shmd_lock_options_init_for.argtypes = [POINTER(_LockOptions), c_size_t]
+_lib.shmd_lock_options_init_for.restype = None
 _D, _K = c_void_p, [c_char_p, c_size_t]
 for _name, *_types in [
         ("open", c_char_p, POINTER(_Options), POINTER(c_void_p)), ("close", _D), ("unlink", c_char_p),
@@ -117,11 +135,14 @@ for _name, *_types in [
         ("get", _D, _Node, *_K, c_void_p, c_size_t, POINTER(c_size_t)), ("contains", _D, _Node, *_K),
         ("put", _D, _Node, *_K, *_K, c_uint32), ("erase", _D, _Node, *_K), ("count", _D, _Node, POINTER(c_uint64)),
         ("clear", _D, _Node, POINTER(_Node)), ("node_open", _D, _Node, *_K, c_uint32, POINTER(_Node)),
-        ("lock", _D, c_int64), ("unlock", _D), ("lock_status", _D, POINTER(_LockInfo)), ("begin", _D, c_int64),
-        ("commit", _D), ("abort", _D), ("in_transaction", _D), ("snapshot_open", _D, POINTER(c_void_p)),
+        ("lock_with", _D, POINTER(_LockOptions)), ("lock_steal", _D, c_int64), ("unlock", _D),
+        ("lock_status", _D, POINTER(_LockInfo)), ("begin", _D, c_int64), ("commit", _D), ("abort", _D),
+        ("in_transaction", _D), ("transaction_mark", _D), ("transaction_spoil", _D, c_uint64),
+        ("snapshot_open", _D, POINTER(c_void_p)),
         ("iter_open", c_void_p, _Node, POINTER(c_void_p)), ("iter_next", c_void_p, POINTER(_Entry)),
         ("stat", _D, POINTER(_Stats)), ("compact", _D)]:
     getattr(_lib, "shmd_" + _name).argtypes = _types
+_lib.shmd_transaction_mark.restype = c_uint64
 for _name in ("snapshot_close", "iter_close"):
     getattr(_lib, "shmd_" + _name).argtypes = [c_void_p]
     getattr(_lib, "shmd_" + _name).restype = None
@@ -159,6 +180,8 @@ class _MixedKeys:
     @staticmethod
     def dumps(key):
         if isinstance(key, int):
+            if not -2**63 <= key < 2**63:
+                raise OverflowError("int keys are stored from -2**63 to 2**63-1")
             return struct.pack("<Iq", 0, key)
         if not isinstance(key, str):
             raise TypeError(f"keys are int or str, not {type(key).__name__}")
@@ -214,6 +237,7 @@ class _Cbor:
             for e in v:
                 cls._write(out, e)
         elif isinstance(v, collections.abc.Mapping):
+            v = _plain(v)  # of a live one, one moment
             cls._head(out, 5, len(v))
             for key, e in v.items():
                 if not isinstance(key, str):
@@ -294,11 +318,25 @@ def _plain(value):
 class _Mapping(collections.abc.MutableMapping):
     """A dict of the tree: Dict itself, or what a key of it holds. Every call is atomic; iteration shows one moment."""
 
+    def _call(self, function, *arguments):
+        return self._root._on_handle(function, self._node, *arguments)
+
+    def _find(self, key):
+        """The bytes of a key to look for. None: no key of this dict can be it."""
+        try:
+            k = self._root._keys.dumps(key)
+        except (TypeError, OverflowError, UnicodeEncodeError):
+            hash(key)  # what no dict can have as a key is an error here, too
+            return None
+        return k if len(k) <= _MAX_KEY else None
+
     def __getitem__(self, key):
-        k, size, capacity = self._root._keys.dumps(key), c_size_t(), 1024
+        k, size, capacity = self._find(key), c_size_t(), 1024
+        if k is None:
+            raise KeyError(key)
         while True:
             buffer = ctypes.create_string_buffer(capacity)
-            result = _lib.shmd_get(self._root._handle(), self._node, k, len(k), buffer, capacity, byref(size))
+            result = self._call(_lib.shmd_get, k, len(k), buffer, capacity, byref(size))
             if result == _OK:
                 return self._root._values.loads(buffer.raw[:size.value])
             if result == _NOT_FOUND:
@@ -307,7 +345,7 @@ class _Mapping(collections.abc.MutableMapping):
                 capacity = size.value
             elif result == _IS_A_DICT:
                 node = _Node()
-                result = _lib.shmd_node_open(self._root._handle(), self._node, k, len(k), 0, byref(node))
+                result = self._call(_lib.shmd_node_open, k, len(k), 0, byref(node))
                 if result == _OK:
                     return _Nested(self._root, node)
                 if result not in (_NOT_FOUND, _NOT_A_DICT):  # these: it was changed meanwhile
@@ -316,43 +354,34 @@ class _Mapping(collections.abc.MutableMapping):
                 _check(result)
 
     def __setitem__(self, key, value):
-        value = _plain(value)
-        if self._root._recurse and isinstance(value, dict):
+        k, encoded = self._root._encode_entry(key, value)
+        if isinstance(encoded, list):
             with self._root._transaction():
-                self._put(self._node, key, value)
+                self._root._put(self._node, k, encoded)
         else:
-            self._put(self._node, key, value)
-
-    def _put(self, node, key, value):
-        k, value = self._root._keys.dumps(key), _plain(value)
-        if self._root._recurse and isinstance(value, dict):
-            child = _Node()
-            _check(_lib.shmd_node_open(self._root._handle(), node, k, len(k), 2, byref(child)))
-            for inner, v in value.items():
-                self._put(child, inner, v)
-            return _OK
-        v = self._root._values.dumps(value)
-        return _check(_lib.shmd_put(self._root._handle(), node, k, len(k), v, len(v), 0))
+            self._root._put(self._node, k, encoded)
 
     def __delitem__(self, key):
-        k = self._root._keys.dumps(key)
-        if _check(_lib.shmd_erase(self._root._handle(), self._node, k, len(k))) == _NOT_FOUND:
+        k = self._find(key)
+        if k is None or _check(self._call(_lib.shmd_erase, k, len(k))) == _NOT_FOUND:
             raise KeyError(key)
 
     def __contains__(self, key):
-        k = self._root._keys.dumps(key)
-        result = _lib.shmd_contains(self._root._handle(), self._node, k, len(k))
+        k = self._find(key)
+        if k is None:
+            return False
+        result = self._call(_lib.shmd_contains, k, len(k))
         return result == _IS_A_DICT or _check(result) == _OK
 
     def __len__(self):
         n = c_uint64()
-        _check(_lib.shmd_count(self._root._handle(), self._node, byref(n)))
+        _check(self._call(_lib.shmd_count, byref(n)))
         return n.value
 
     def _entries(self, read):
         """read(snapshot, entry) of each entry of one snapshot."""
         snapshot = c_void_p()
-        _check(_lib.shmd_snapshot_open(self._root._handle(), byref(snapshot)))
+        _check(self._root._on_handle(_lib.shmd_snapshot_open, byref(snapshot)))
         try:
             return self._walk(snapshot, self._node, read)
         finally:
@@ -427,11 +456,13 @@ class _Mapping(collections.abc.MutableMapping):
 
     def update(self, *args, **kwargs):
         with self._root._transaction():
-            for key, value in dict(*args, **kwargs).items():
-                self[key] = value
+            for k, encoded in self._root._encode_entries(dict(*map(_plain, args), **kwargs)):
+                self._root._put(self._node, k, encoded)
 
     def clear(self):
-        _check(_lib.shmd_clear(self._root._handle(), self._node, byref(self._node)))
+        fresh = _Node()
+        _check(self._call(_lib.shmd_clear, byref(fresh)))
+        self._node = fresh
 
     def __or__(self, other):
         return self.data | dict(_plain(other))
@@ -453,10 +484,21 @@ class _Mapping(collections.abc.MutableMapping):
 
 
 class _Nested(_Mapping):
-    """The dict under a key, by identity: Removed is raised once it was erased or replaced."""
+    """The dict under a key, by identity: Removed is raised once it was erased or replaced, or cleared through another
+    handle."""
 
     def __init__(self, root, node):
         self._root, self._node = root, node
+
+    def clear(self):
+        root = self._root
+        if not _lib.shmd_in_transaction(root._handle()):
+            super().clear()
+            return
+        # One by one: should the transaction be aborted, a fresh dict never was, and the handle would have lost its own.
+        with root._transaction():
+            for k in self._entries(lambda _, e: ctypes.string_at(e.key, e.key_size)):
+                _check(self._call(_lib.shmd_erase, k, len(k)))
 
 
 class Dict(_Mapping):
@@ -469,18 +511,19 @@ class Dict(_Mapping):
 
     def __init__(self, *args, name=None, create=None, buffer_size=0, serializer=None, shared_lock=None,
                  full_dump_size=0, auto_unlink=None, recurse=None, recurse_register=None, keys=None, **kwargs):
-        # shared_lock and recurse_register mean nothing here: there is one kind of lock, and nothing to register.
+        # shared_lock and recurse_register are the ancestor's: here is one kind of lock, and nothing to register.
         del shared_lock, recurse_register
         if create is False and name is None:
             raise ValueError("create=False needs a name")
         self._node, self._d, self._recovered = _Node(0, 0), c_void_p(), False
         self._asked = {"serializer": serializer, "recurse": recurse, "keys": keys}
         self.name = name or "py." + secrets.token_hex(8)
-        initial = dict(*args, **kwargs)
+        initial = dict(*map(_plain, args), **kwargs)
         options = _Options()
         _lib.shmd_options_init_for(byref(options), ctypes.sizeof(options), _lib.shmd_layout_version())
         options.max_size = max(full_dump_size, 4 << 20) if full_dump_size else 0
         options.buffer_size = buffer_size
+        options.timeout = int(_SLICE * 1e9)
         options.unlink = {None: 0, True: 1, False: 3}[auto_unlink]
         while True:
             result = _NO_SUCH_DICT
@@ -520,13 +563,13 @@ class Dict(_Mapping):
 
     def _create(self, options, initial):
         key_type, value_type = self._types()
-        error = []
+        entries, error = self._encode_entries(initial), []
 
         def fill(d, _):
             try:
                 self._d = c_void_p(d)
-                for key, value in initial.items():
-                    self._put(self._node, key, value)
+                for k, encoded in entries:
+                    self._put(self._node, k, encoded)
                 return 0
             except BaseException as e:
                 error.append(e)
@@ -557,25 +600,83 @@ class Dict(_Mapping):
             raise AlreadyClosed(f"dict '{self.name}' is closed", -20)
         return self._d
 
+    def _in_slices(self, attempt, began, patience, block=True):
+        """What attempt(nanoseconds, whether it is the last) answers when the lock does not keep it waiting any more."""
+        now, acquisitions, since = time.monotonic(), None, began
+        while True:
+            last = now >= began + patience - _SLICE
+            result = attempt(int(max(0, min(_SLICE, began + patience - now)) * 1e9), last)
+            if result not in (_TIMED_OUT, _LOCK_TIMEOUT):
+                return _check(result)
+            # The library speaks of one slice. How often the lock was taken tells whether its owner is still the same.
+            info = _ErrorInfo.from_buffer_copy(_lib.shmd_last_error().contents)
+            lock, now = self.lock._info(), time.monotonic()
+            if lock.acquisitions != acquisitions:
+                acquisitions, since = lock.acquisitions, now - info.held_ns / 1e9
+            if last:
+                break
+        info.waited_ns = int((now - began) * 1e9)
+        info.held_ns = max(info.held_ns, int((now - since) * 1e9)) if info.pid else 0
+        message = info.message.decode(errors="replace")
+        message = re.sub(r"(?<= after )[0-9.]+(?= s waiting )", f"{info.waited_ns / 1e9:.1f}", message)
+        message = re.sub(r"(?<=, for )[0-9.]+(?= s; it may )", f"{info.held_ns / 1e9:.1f}", message)
+        raise (CannotAcquireLockTimeout if block else CannotAcquireLock)(message, _LOCK_TIMEOUT, info)
+
+    def _on_handle(self, function, *arguments):
+        """The library's function on this handle."""
+        result = function(self._handle(), *arguments)
+        if result != _LOCK_TIMEOUT:
+            return result
+        return self._in_slices(lambda *_: function(self._handle(), *arguments), time.monotonic() - _SLICE, _PATIENCE)
+
     @contextlib.contextmanager
     def _transaction(self):
         """All or nothing; inside another one a part of that."""
         d = self._handle()
         if _lib.shmd_in_transaction(d):
-            yield
+            mark = _lib.shmd_transaction_mark(d)
+            try:
+                yield
+            except BaseException:
+                if self._d:  # one half of it must not be committed, should somebody go on after this
+                    _lib.shmd_transaction_spoil(d, mark)
+                raise
             return
-        if _check(_lib.shmd_begin(d, -1)) == _TIMED_OUT:
-            _check(-26)
         try:
+            self._in_slices(lambda ns, _: _lib.shmd_begin(d, ns), time.monotonic(), _PATIENCE)
             yield
+            _check(_lib.shmd_commit(self._handle()))
         except BaseException:
-            _lib.shmd_abort(d)
+            if self._d and _lib.shmd_in_transaction(d):
+                _lib.shmd_abort(d)
             raise
-        _check(_lib.shmd_commit(d))
 
     def transaction(self):
-        """with d.transaction(): others see what is written inside at its end, all of it, or none if it raises."""
+        """with d.transaction(): others see what is written inside at its end, all of it, or none if it raises. Once a
+        call that writes several entries failed between two of them, or a block like this inside this one, it is none:
+        whoever catches that error gets another from each further write, and at the end."""
         return self._transaction()
+
+    # All that is to be stored becomes bytes before the first write: of what cannot be stored, nothing is.
+
+    def _encode_entry(self, key, value):
+        """(key, value) as bytes; instead of the value a list of such pairs for a nested dict."""
+        k, value = self._keys.dumps(key), _plain(value)
+        if self._recurse and isinstance(value, collections.abc.Mapping):
+            return k, self._encode_entries(value)
+        return k, self._values.dumps(value)
+
+    def _encode_entries(self, entries):
+        return [self._encode_entry(key, value) for key, value in entries.items()]
+
+    def _put(self, node, k, encoded):
+        if not isinstance(encoded, list):
+            _check(self._on_handle(_lib.shmd_put, node, k, len(k), encoded, len(encoded), 0))
+            return
+        child = _Node()
+        _check(self._on_handle(_lib.shmd_node_open, node, k, len(k), 2, byref(child)))
+        for inner in encoded:
+            self._put(child, *inner)
 
     @classmethod
     def fromkeys(cls, keys, value=None, **kwargs):
@@ -604,7 +705,7 @@ class Dict(_Mapping):
 
     def dump(self):
         """Gives memory back that is free now, in bounded steps; it happens by itself as well."""
-        _check(_lib.shmd_compact(self._handle()))
+        _check(self._on_handle(_lib.shmd_compact))
 
     def unlink(self):
         _check(_lib.shmd_unlink_this(self._handle()))
@@ -617,7 +718,7 @@ class Dict(_Mapping):
         return result >= 0
 
     def close(self, unlink=False):
-        """Ends it and returns its data."""
+        """Ends it and returns its data. The calling thread's lock is released, its open transaction aborted."""
         if not self._d:
             return {}
         data = self.data
@@ -644,8 +745,11 @@ def _reopen(name, asked):
 
 class Lock:
     """The writers' lock: with d.lock: ..., with d.lock(timeout=1.5): ..., d.lock.acquire(). Re-entrant per thread; safe
-    across fork, spawn and unrelated processes. A dead owner's lock is taken over by itself: `recovered` says so, steal,
-    steal_after_timeout and sleep_time are the ancestor's and change nothing. Readers go on reading."""
+    across fork, spawn and unrelated processes. Readers go on reading.
+
+    A dead owner's lock is taken over as soon as that is noticed, and `recovered` says so; with steal=False only at the
+    end of the timeout, with steal_after_timeout=False as well only by steal_from_dead(). sleep_time: seconds between
+    two looks at the lock, at most 0.2; without it, the owner wakes who waits."""
 
     def __init__(self, d):
         self._dict = d
@@ -654,14 +758,27 @@ class Lock:
     def recovered(self):
         return self._dict._recovered
 
-    def acquire(self, block=True, timeout=None, steal=False, sleep_time=None, steal_after_timeout=False):
-        ns = 0 if not block else 2**63 - 1 if timeout is None else int(timeout * 1e9)
-        result = _check(_lib.shmd_lock(self._dict._handle(), ns))
-        if result == _TIMED_OUT:
-            info = _lib.shmd_last_error().contents
-            kind = CannotAcquireLockTimeout if block else CannotAcquireLock
-            raise kind(info.message.decode(errors="replace"), -26, info)
-        self._dict._recovered = result == _RECOVERED
+    def acquire(self, block=True, timeout=None, steal=True, sleep_time=None, steal_after_timeout=True):
+        how, answer = _LockOptions(), []
+        _lib.shmd_lock_options_init_for(byref(how), ctypes.sizeof(how))
+        how.steal, how.sleep_time = bool(steal), -1 if sleep_time is None else int(sleep_time * 1e9)
+        patience = 0 if not block else float("inf") if timeout is None else timeout
+        inner = self.recovered and self._info().by_this_thread
+
+        def attempt(ns, last):
+            how.timeout, how.steal_after_timeout = ns, last and bool(steal_after_timeout)
+            # A signal handler that raises comes between two steps of the interpreter. To call and to keep the answer is
+            # one step here: no lock is taken and forgotten.
+            answer[:] = map(_lib.shmd_lock_with, (self._dict._handle(),), (byref(how),))
+            return answer[0]
+
+        try:
+            result = self._dict._in_slices(attempt, time.monotonic(), patience, block)
+        except BaseException:
+            if answer and answer[0] in (_OK, _RECOVERED):
+                self.release()
+            raise
+        self._dict._recovered = result == _RECOVERED or bool(inner)
         return True
 
     def release(self):
@@ -673,26 +790,31 @@ class Lock:
         try:
             yield self
         finally:
-            self.release()
+            self.__exit__()
 
     def __enter__(self):
         self.acquire()
         return self
 
     def __exit__(self, *_):
-        self.release()
+        if self._dict._d:  # else close() released it
+            self.release()
 
     def steal_from_dead(self, from_pid=0):
         """Takes the lock if its owner died (and is that one). Whether it did; the lock is held then."""
-        before = self.status()
-        if not before["held"] or before["alive"] or from_pid not in (0, before["pid"]):
+        result = _lib.shmd_lock_steal(self._dict._handle(), from_pid)
+        if result in (_NOT_FOUND, _OWNER_ALIVE, _BUSY):
             return False
-        self.acquire(block=False)
+        self._dict._recovered = _check(result) == _RECOVERED
         return True
 
-    def status(self):
+    def _info(self):
         info = _LockInfo()
         _check(_lib.shmd_lock_status(self._dict._handle(), byref(info)))
+        return info
+
+    def status(self):
+        info = self._info()
         return {"held": bool(info.held), "alive": bool(info.alive), "pid": info.pid, "thread": info.thread,
                 "held_for": info.held_ns / 1e9, "waiters": info.waiters,
                 "program": info.program.decode(errors="replace")}

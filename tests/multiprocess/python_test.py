@@ -1,61 +1,20 @@
-"""examples/python/shmdict.py: as a dict, as its ancestor's class, across processes, and with C++ on one dict.
+"""examples/python/shmdict.py: as a dict, as its ancestor's class, and with C++ on one dict."""
 
-The environment has SHMDICT_LIBRARY, PYTHONPATH with the module, and PYTHON_PEER, the C++ side (python_peer.cpp).
-"""
-
+import collections
 import glob
 import json
-import multiprocessing
 import os
 import pickle
 import random
-import signal
 import subprocess
-import threading
 import time
+import types
 import unittest
+from unittest import mock
 
 import shmdict
+from python_support import PEER, Base, peer
 from shmdict import Dict
-
-PEER = os.environ["PYTHON_PEER"]
-
-
-def peer(d, *arguments):
-    done = subprocess.run([PEER, d.name, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode != 0:
-        raise AssertionError(done.stderr)
-    return json.loads(done.stdout) if done.stdout else None
-
-
-def in_child(function):
-    """Runs it in a forked child that ends without cleaning up; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            function()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-
-def count_under_lock(d, n):
-    for _ in range(n):
-        with d.lock:
-            d["n"] += 1
-
-
-class Base(unittest.TestCase):
-    def make(self, *args, **kwargs):
-        kwargs.setdefault("name", f"test.python.{os.getpid()}.{random.randrange(10**9)}")
-        d = Dict(*args, **kwargs)
-        self.addCleanup(Dict.unlink_by_name, d.name, ignore_errors=True)
-        return d
-
-    def join(self, pid):
-        self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
 
 class AsADict(Base):
@@ -113,6 +72,34 @@ class AsADict(Base):
         self.assertEqual(Dict(name=d.name)[1], 1)  # who attaches need not say it
         with self.assertRaises(TypeError):
             self.make({1: 1})
+        d[-2**63], d[2**63 - 1] = "least", "most"
+        self.assertEqual((d[-2**63], d[2**63 - 1]), ("least", "most"))
+        for beyond in (2**63, 2**70, -2**63 - 1):
+            with self.assertRaises(OverflowError):
+                d[beyond] = 1
+            self.assertNotIn(beyond, d)
+        with self.assertRaises(TypeError):
+            d[1.5] = 1
+
+    def test_what_can_be_no_key_is_not_there(self):
+        model = {"a": 1}
+        d = self.make(model)
+        for key in (1, None, 1.5, ("a",), b"a", "\ud800", "k" * 70000):
+            for one in (model, d):
+                self.assertNotIn(key, one)
+                self.assertIsNone(one.get(key))
+                self.assertEqual(one.pop(key, 2), 2)
+                for refused in (one.__getitem__, one.__delitem__, one.pop):
+                    with self.assertRaises(KeyError):
+                        refused(key)
+        for key in ([], {}):  # an error for a dict, too
+            for refused in (model.__contains__, d.__contains__, model.get, d.get):
+                with self.assertRaises(TypeError):
+                    refused(key)
+        for store in (d.setdefault, d.__setitem__):
+            with self.assertRaisesRegex(TypeError, "keys are str, not int"):
+                store(1, 2)
+        self.assertEqual(d, model)
 
     def test_nested_dicts_are_live(self):
         d = self.make({"a": {"b": {"n": 1}}}, recurse=True)
@@ -122,10 +109,42 @@ class AsADict(Base):
         d["a"]["b"] = {"other": 1}
         with self.assertRaises(shmdict.Removed):
             inner["n"]
-        inner = d["a"]
+        inner, other = d["a"], d["a"]
         inner.clear()
+        with self.assertRaises(shmdict.Removed):
+            other.data
         inner["c"] = d["a"]  # a copy
         self.assertEqual(d, {"a": {"c": {}}})
+
+    def test_every_mapping_nests(self):
+        def user(**entries):
+            return collections.UserDict(entries)
+
+        proxy = types.MappingProxyType({"x": {"y": 1}})
+        d = self.make(user(c=user(x=1)), recurse=True, k=user(x=1))
+        d["u"] = user(x=user(y=1))
+        d["p"] = proxy
+        d["deep"] = {"p": proxy}
+        d.update(user(up=user(x=1)), more=proxy)
+        d.setdefault("s", user(x=1))["x"] = 2
+        d |= {"o": collections.ChainMap({"x": 1})}
+        d["u"]["x"]["y"] = 2
+        d["p"]["x"]["y"] = 2
+        d["deep"]["p"]["x"]["y"] = 2
+        d["more"]["x"]["y"] = 2
+        for key in ("c", "k", "up", "o"):
+            d[key]["x"] = 2
+        x, y = {"x": 2}, {"x": {"y": 2}}
+        tree = {"c": x, "k": x, "u": y, "p": y, "deep": {"p": y}, "up": x, "more": y, "s": x, "o": x}
+        self.assertEqual(d.data, tree)
+        self.assertEqual(peer(d, "nested"), tree)
+        plain = self.make({"u": user(x=1)})  # without recurse: a value, as a dict would be
+        with mock.patch.object(shmdict._Mapping, "__len__", lambda _: 9):  # entries come and go while it is written
+            plain["l"] = [proxy, d["c"]]
+        self.assertEqual(plain, {"u": {"x": 1}, "l": [{"x": {"y": 1}}, x]})
+        whole = self.make(d, recurse=True)
+        whole.update(d["deep"])
+        self.assertEqual(whole.data, {**tree, "p": y})
 
     def test_values_of_any_size_and_kind_come_back(self):
         d = self.make(buffer_size=65536)
@@ -203,60 +222,6 @@ class AsTheAncestor(Base):
         kept = self.make({"a": 1}, auto_unlink=False)
         kept.close()
         self.assertEqual(Dict(name=kept.name, create=False), {"a": 1})
-
-    def test_the_lock_is_a_context_with_a_timeout_that_names_the_owner(self):
-        d = self.make({"n": 0})
-        with d.lock, d.lock(timeout=1):  # re-entrant
-            self.assertTrue(d.lock.status()["held"])
-            seen = []
-
-            def other():
-                for how, kind in (({"timeout": 0.05}, shmdict.CannotAcquireLockTimeout),
-                                  ({"block": False}, shmdict.CannotAcquireLock)):
-                    try:
-                        d.lock.acquire(**how)
-                    except kind as e:
-                        seen.append(e.blocking_pid)
-
-            thread = threading.Thread(target=other)
-            thread.start()
-            thread.join()
-            self.assertEqual(seen, [os.getpid()] * 2)
-        self.assertFalse(d.lock.status()["held"])
-
-    def test_a_lock_of_the_dead_is_taken_over_and_said(self):
-        d = self.make({"n": 0})
-        pid = in_child(lambda: (d.lock.acquire(), d.__setitem__("n", 1), os.kill(os.getpid(), signal.SIGKILL)))
-        os.waitpid(pid, 0)
-        self.assertFalse(d.lock.steal_from_dead(pid + 1))
-        self.assertTrue(d.lock.steal_from_dead(pid))
-        self.assertTrue(d.lock.recovered)
-        self.assertEqual(d["n"], 1)
-        d.lock.release()
-        with d.lock(timeout=1):
-            self.assertFalse(d.lock.recovered)
-
-    def test_a_transaction_is_all_or_nothing(self):
-        d = self.make({"a": 1})
-        with self.assertRaises(ZeroDivisionError), d.transaction():
-            d["a"] = 2
-            self.assertEqual(d["a"], 2)
-            1 / 0
-        self.assertEqual(d, {"a": 1})
-
-    def test_forked_and_spawned_processes_share_it(self):
-        d = self.make({"n": 0})
-        pids = [in_child(lambda: count_under_lock(d, 500)) for _ in range(2)]
-        spawn = multiprocessing.get_context("spawn")
-        spawned = [spawn.Process(target=count_under_lock, args=(d, 500)) for _ in range(2)]  # pickled
-        for p in spawned:
-            p.start()
-        for pid in pids:
-            self.join(pid)
-        for p in spawned:
-            p.join(60)
-            self.assertEqual(p.exitcode, 0)
-        self.assertEqual(d["n"], 2000)
 
     def test_nothing_leaks(self):
         d = self.make({"a": 1})
