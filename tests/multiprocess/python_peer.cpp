@@ -1,4 +1,5 @@
-// The C++ side of python_test.py: python_peer NAME COMMAND [ARGUMENT], on a dict that Python made. Prints JSON.
+// The C++ side of python_test.py: python_peer NAME COMMAND [ARGUMENT], on a dict that Python made, or that it
+// makes for Python. Prints JSON.
 #include <iostream>
 #include <shm/json.hpp>
 #include <string>
@@ -11,7 +12,9 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   const std::string name = argv[1], command = argv[2], argument = argc > 3 ? argv[3] : "";
   try {
-    if (command == "nested") { // all of it, as C++ sees it
+    if (command == "make") {
+      const shm::json_dict made{shm::create_only, name, json::parse(argument), shm::options{}.unlink(shm::never)};
+    } else if (command == "nested") { // all of it, as C++ sees it
       std::cout << json(shm::json_dict{shm::open_only, name}) << "\n";
     } else if (command == "plain") {
       std::cout << json(shm::dict<std::string, json>{shm::open_only, name}) << "\n";

@@ -1,7 +1,9 @@
 """examples/python/shmdict.py: as a dict, as its ancestor's class, and with C++ on one dict."""
 
 import collections
+import contextlib
 import glob
+import io
 import json
 import os
 import pickle
@@ -13,7 +15,7 @@ import unittest
 from unittest import mock
 
 import shmdict
-from python_support import PEER, Base, peer
+from python_support import PEER, Base, in_child, peer
 from shmdict import Dict
 
 
@@ -221,7 +223,78 @@ class AsTheAncestor(Base):
             Dict.unlink_by_name(d.name)
         kept = self.make({"a": 1}, auto_unlink=False)
         kept.close()
-        self.assertEqual(Dict(name=kept.name, create=False), {"a": 1})
+        again = Dict(name=kept.name, create=False)
+        self.assertEqual(again.close(unlink=True), {"a": 1})
+        with self.assertRaises(Dict.Exceptions.CannotAttachSharedMemory):
+            Dict(name=kept.name, create=False)
+
+    def test_auto_unlink_says_whose_end_is_the_names(self):
+        for auto_unlink, policy, stays in ((None, 0, True), (True, 1, False), (False, 3, True)):
+            with self.subTest(auto_unlink=auto_unlink):
+                d = self.make(auto_unlink=auto_unlink)
+                self.assertEqual(d.status()["unlink"], policy)
+                ready, end = os.pipe(), os.pipe()
+
+                def other():
+                    mine = Dict(name=d.name, create=False)
+                    os.write(ready[1], b"x")
+                    os.close(end[1])
+                    os.read(end[0], 1)  # until the parent closes its end
+                    return len(mine)
+
+                pid = in_child(other)
+                os.read(ready[0], 1)
+                d.close()
+                self.assertEqual(os.path.exists("/dev/shm/shmdict." + d.name), stays)
+                os.close(end[1])
+                self.join(pid)
+                for fd in (*ready, end[0]):
+                    os.close(fd)
+
+    def test_every_parameter_is_one_and_no_entry(self):
+        d = self.make({"a": 1}, create=True, buffer_size=2 << 20, serializer=json, shared_lock=True,
+                      full_dump_size=5 << 20, auto_unlink=True, recurse=False, recurse_register=False, keys="mixed")
+        self.assertEqual(d.data, {"a": 1})
+        s = d.status()
+        self.assertEqual((s["name"], s["buffer_size"], s["max_size"]), (d.name, 2 << 20, 5 << 20))
+        self.assertEqual((s["key_type"], s["value_type"]), ("var<i64,str>", "json_text"))
+        self.assertEqual(self.make(full_dump_size=1).status()["max_size"], 4 << 20)  # the least there is
+
+    def test_full_memory_is_an_error_that_changes_nothing(self):
+        d = self.make(full_dump_size=4 << 20)
+        with self.assertRaises(Dict.Exceptions.FullDumpMemoryFull):
+            for i in range(100):
+                d[str(i)] = "x" * 100_000
+        self.assertGreater(len(d), 10)
+        self.assertNotIn(str(len(d)), d)
+        del d["0"]
+        d["0"] = "x"
+
+    def test_dump_gives_memory_back_and_load_and_apply_update_have_nothing_to_do(self):
+        d = self.make({str(i): "x" * 100 for i in range(20_000)})
+        second = Dict(name=d.name)
+        for i in range(20_000):
+            if i % 20:
+                del d[str(i)]
+        self.assertNotIn("1", second)
+        before = d.status()["memory"]
+        d.dump()
+        self.assertLess(d.status()["memory"], before * 0.9)
+        second.apply_update()
+        second.load()
+        second.load(force=True)
+        self.assertEqual(len(second), 1000)
+        second.close()
+        for gone in (second.dump, second.apply_update, second.load, second.status):
+            with self.assertRaises(Dict.Exceptions.AlreadyClosed):
+                gone()
+
+    def test_status_is_printed(self):
+        d = self.make({"a": 1})
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            d.print_status()
+        shown = eval(out.getvalue())
+        self.assertEqual((shown["name"], shown["keys"], shown["lock"]["held"]), (d.name, 1, False))
 
     def test_nothing_leaks(self):
         d = self.make({"a": 1})
@@ -249,6 +322,27 @@ class WithCpp(Base):
         peer(d, "merge", json.dumps(more))
         self.assertEqual(d.data, {"a": {"b": 1, **more["a"]}, "z": 0, "k": -(2**40), "pi": 3.25, "u": "日本"})
         self.assertEqual(d["a"]["deep"]["er"], {})
+
+    def test_python_opens_what_cpp_made(self):
+        tree = {"a": {"b": 1, "l": [1, {"x": None}]}, "z": 0.5}
+        name = self.a_name()
+        peer(name, "make", json.dumps(tree))
+        self.addCleanup(Dict.unlink_by_name, name)
+        d = Dict({"ignored": 1}, name=name)  # recurse and keys are what C++ said
+        self.assertEqual(d.data, tree)
+        d["a"]["b"] += 1
+        d["new"] = {"n": {"m": 1}}
+        del d["z"]
+        self.assertEqual(peer(name, "nested"), {"a": {"b": 2, "l": [1, {"x": None}]}, "new": {"n": {"m": 1}}})
+        with self.assertRaises(shmdict.ParameterMismatch):
+            Dict(name=name, recurse=False)
+
+    def test_cpp_has_no_type_for_nested_dicts_with_mixed_keys(self):
+        d = self.make({1: {2: {"a": 3}}}, keys="mixed", recurse=True)
+        self.assertEqual(d[1][2]["a"], 3)
+        for command in ("nested", "mixed"):
+            with self.assertRaisesRegex(AssertionError, "type 'var<i64,str>'|type 'json'"):
+                peer(d, command)
 
     def test_both_write_one_dict_at_the_same_time(self):
         d = self.make({"locked": {"n": 0}}, recurse=True)
