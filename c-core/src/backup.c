@@ -20,6 +20,8 @@
 #include "snapshot.h"
 #include "transaction.h"
 
+#define MIB (UINT64_C(1) << 20)
+
 /* ---- the copy ---- */
 
 typedef struct pair {
@@ -180,10 +182,47 @@ static int open_backup(const char* path, const shmd_options* wanted, shmd_dict**
   return result;
 }
 
+/* A max_size that the copy fits into: the backup is such a copy, so what it has in use, and an eighth. 0: unknown. */
+static uint64_t size_needed(const shmd_attachment* backup, shmd_options o, bool large_value) {
+  const shmd_control* c = shmd_control_of(backup);
+  const uint64_t used = shmd_load_acquire(&c->frontier) << backup->segment_shift;
+  const uint64_t nodes = shmd_load_acquire(&c->node_frontier) + 16;
+  const uint64_t content = used + used / 8 + 16 * o.segment_size;
+  shmd_superblock s;
+  for (o.max_size = large_value ? 2 * content : content; o.max_size < INT64_MAX / 2; o.max_size += o.max_size / 16) {
+    o.max_size = (o.max_size | (MIB - 1)) + 1;
+    if (shmd_object_geometry(&o, &s) >= 0 && s.segment_count << s.segment_shift >= content && s.node_capacity >= nodes)
+      return o.max_size;
+  }
+  return 0;
+}
+
+/* Says of a failure that is max_size's what would do instead. */
+static int explain(int result, const char* path, const char* name, const shmd_attachment* backup,
+                   const shmd_options* o) {
+  const shmd_error_info before = *shmd_last_error();
+  shmd_superblock s;
+  uint64_t needed;
+  if (result != SHMD_ERR_TOO_MANY_DICTS && result != SHMD_ERR_VALUE_TOO_LONG &&
+      !(result == SHMD_ERR_NO_SPACE && before.system_error == 0) &&
+      !(result == SHMD_ERR_INVALID_ARGUMENT && shmd_object_geometry(o, &s) < 0))
+    return result;
+  needed = size_needed(backup, *o, result == SHMD_ERR_VALUE_TOO_LONG);
+  if (needed > o->max_size)
+    return shmd_fail(result,
+                     "dict '%s' cannot be restored with a max_size of %llu bytes: it needs %llu; say so, or leave "
+                     "max_size to the backup '%.100s', which has %llu",
+                     name != NULL ? name : "(random name)", (unsigned long long)o->max_size, (unsigned long long)needed,
+                     path, (unsigned long long)backup->super->max_size);
+  *shmd_error_slot() = before;
+  return result;
+}
+
 int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
   shmd_options o;
   shmd_dict *backup, *fresh;
   shmd_snapshot* s = NULL;
+  shmd_error_info failure;
   int result;
   if (out != NULL) *out = NULL;
   if (path == NULL || path[0] == '\0') return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_restore: a path is needed");
@@ -202,9 +241,14 @@ int shmd_restore(const char* path, const char* name, const shmd_options* options
     o.init = copy_all;
     o.init_context = s;
     result = shmd_open(name, &o, &fresh);
+    if (result < 0) result = explain(result, path, name, backup->attachment, &o);
+    failure = *shmd_last_error();
     shmd_snapshot_close(s);
+    (void)shmd_close(backup);
+    *shmd_error_slot() = failure;
+  } else {
+    (void)shmd_close(backup);
   }
-  (void)shmd_close(backup);
   if (result < 0) return result;
   if (out != NULL) {
     *out = fresh;

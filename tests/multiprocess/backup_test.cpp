@@ -231,3 +231,81 @@ TEST_CASE("a backup that fails leaves the one before in its place", "[backup]") 
   REQUIRE(shmd_close(file) == 0);
   CHECK(directory.entries().size() == 1);
 }
+
+// The mechanism: explain() in backup.c. The size that it names is tried, and would not be if it were the caller's to guess.
+TEST_CASE("a restore that max_size is too small for says which dict and what size would do", "[backup]") {
+  Name name("backup.size"), again("backup.size.restored");
+  Directory directory("/tmp");
+  const std::string path = directory.file("b");
+  auto o = typed();
+  o.max_size = std::uint64_t{256} << 20;
+  const auto put_text = [](shmd_dict* d, const std::string& key, std::size_t size) {
+    const std::string value(size, 'v');
+    must(shmd_put(d, shmd_root(), key.data(), key.size(), value.data(), value.size(), 0), "put");
+  };
+  const auto check = [&](int code) {
+    auto small = with(SHMD_UNLINK_LAST_CLOSES);
+    small.max_size = std::uint64_t{8} << 20;
+    REQUIRE(shmd_restore(path.c_str(), again.c_str(), &small, nullptr) == code);
+    CHECK_FALSE(again.exists());
+    const std::string message = shmd_last_error()->message;
+    CAPTURE(message);
+    CHECK_THAT(message, contains("'" + std::string(again) + "'"));
+    CHECK_THAT(message, contains("max_size of 8388608"));
+    CHECK_THAT(message, contains("which has 268435456"));
+    const auto at = message.find("it needs ");
+    REQUIRE(at != std::string::npos);
+    small.max_size = std::stoull(message.substr(at + 9));
+    CHECK(small.max_size > std::uint64_t{8} << 20);
+    CHECK(small.max_size < std::uint64_t{128} << 20);
+    shmd_dict* copy = nullptr;
+    REQUIRE(shmd_restore(path.c_str(), again.c_str(), &small, &copy) == SHMD_CREATED);
+    CHECK(shmd_check(copy, nullptr, nullptr) == 0);
+    REQUIRE(shmd_close(copy) == 0);
+  };
+  SECTION("of many values") {
+    Handle d(name, o);
+    for (int i = 0; i < 40'000; ++i) put_text(d, "k" + std::to_string(i), 300);
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    check(SHMD_ERR_NO_SPACE);
+  }
+  SECTION("of small values, most of it index") {
+    Handle d(name, o);
+    for (int i = 0; i < 200'000; ++i) must(put(d, std::to_string(i), 1), "put");
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    check(SHMD_ERR_NO_SPACE);
+  }
+  SECTION("of a large value") {
+    Handle d(name, o);
+    put_text(d, "large", 20'000'000);
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    check(SHMD_ERR_VALUE_TOO_LONG);
+  }
+  SECTION("of many nested dicts") {
+    Handle d(name, o);
+    shmd_node child;
+    for (int i = 0; i < 12'000; ++i) {
+      const std::string key = std::to_string(i);
+      must(shmd_node_open(d, shmd_root(), key.data(), key.size(), SHMD_NODE_CREATE, &child), "node_open");
+    }
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    check(SHMD_ERR_TOO_MANY_DICTS);
+  }
+  SECTION("of a long history") {
+    o.buffer_size = std::uint64_t{16} << 20;
+    Handle d(name, o);
+    must(put(d, "k", 1), "put");
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    check(SHMD_ERR_INVALID_ARGUMENT);
+  }
+  SECTION("but not of another failure") {
+    Handle d(name, o);
+    must(put(d, "k", 1), "put");
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+    auto odd = with(SHMD_UNLINK_LAST_CLOSES);
+    odd.max_size = std::uint64_t{8} << 20;
+    odd.segment_size = 12345;
+    REQUIRE(shmd_restore(path.c_str(), again.c_str(), &odd, nullptr) == SHMD_ERR_INVALID_ARGUMENT);
+    CHECK_THAT(shmd_last_error()->message, contains("segment_size 12345"));
+  }
+}
