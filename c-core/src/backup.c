@@ -83,6 +83,15 @@ static int copy_all(shmd_dict* to, void* from) {
   return result;
 }
 
+/* The same for a dict that its creator does not keep open: as if nobody had ever attached, which tells it from one whose
+ * users died (list.c). No name was given out under the number that is taken back: named locks are not copied, and nobody
+ * else can attach before the dict has its name. */
+static int copy_and_leave(shmd_dict* to, void* from) {
+  const int result = copy_all(to, from);
+  if (result >= 0) shmd_store_release(&shmd_control_of(to->attachment)->incarnations, 0);
+  return result;
+}
+
 /* What a new object takes from one that is there, where the options leave it open. */
 static void inherit(shmd_options* o, const shmd_superblock* super) {
   if (o->max_size == 0) o->max_size = super->max_size;
@@ -238,7 +247,7 @@ int shmd_restore(const char* path, const char* name, const shmd_options* options
     o.mode = SHMD_CREATE_ONLY;
     o.flags &= ~(uint32_t)SHMD_READ_ONLY;
     o.fd = -1;
-    o.init = copy_all;
+    o.init = out != NULL ? copy_all : copy_and_leave;
     o.init_context = s;
     result = shmd_open(name, &o, &fresh);
     if (result < 0) result = explain(result, path, name, backup->attachment, &o);

@@ -99,8 +99,8 @@ static void describe(int fd, listing* l) {
   memcpy(info->value_type, l->super.value_type, sizeof info->value_type);
   info->attached = count_attached(fd, l);
   info->present = shmd_os_byte_held(fd, SHMD_BYTE_PRESENT, 1) == 1;
-  /* whoever attaches just now holds the byte of names */
-  info->orphaned = info->unlink != SHMD_UNLINK_NEVER && !info->present && info->attached == 0 &&
+  /* whoever attaches just now holds the byte of names; what was restored waits for its first user */
+  info->orphaned = info->unlink != SHMD_UNLINK_NEVER && !info->present && info->attached == 0 && c.incarnations != 0 &&
                    shmd_os_byte_held(fd, SHMD_BYTE_CREATE, 1) == 0;
   info->keys = count_keys(fd, l, &c);
   look_at_lock(fd, l, &c, &info->lock);

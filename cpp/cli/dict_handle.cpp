@@ -1,5 +1,6 @@
 #include "dict_handle.hpp"
 
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,7 +11,11 @@
 namespace cli {
 namespace {
 
-bool leave = false;
+// What nobody else had open when this command opened it.
+std::set<std::string>& left_names() {
+  static std::set<std::string> names;
+  return names;
+}
 
 shmd_options options_for(const open_options& o, int mode, std::uint32_t flags) {
   shmd_options out;
@@ -26,26 +31,33 @@ int open_as(const std::string& name, const open_options& o, std::uint32_t flags,
   return shmd_open(name.c_str(), &options, d);
 }
 
-// Systems that cannot list have no orphans that can be seen.
-bool is_orphan(const std::string& name) {
+// What a listing says of it. Systems that cannot list have no orphans that can be seen.
+struct listed {
+  bool orphan = false, left = false;
+};
+listed ask_list(const std::string& name) {
   struct query {
     const std::string& name;
-    bool orphan;
-  } q{name, false};
+    listed answer;
+  } q{name, {}};
   static_cast<void>(shmd_list(
       [](void* context, const shmd_object_info* o) {
         auto& asked = *static_cast<query*>(context);
         if (asked.name != o->name) return 0;
-        asked.orphan = o->result == 0 && o->orphaned != 0;
+        asked.answer = {o->result == 0 && o->orphaned != 0, o->result == 0 && goes_if_closed(*o)};
         return 1;
       },
       &q));
-  return q.orphan;
+  return q.answer;
 }
 
 } // namespace
 
-bool leave_as_found() noexcept { return leave; }
+bool goes_if_closed(const shmd_object_info& o) {
+  return o.unlink != SHMD_UNLINK_NEVER && o.present == 0 && o.attached == 0;
+}
+
+bool leave_as_found() noexcept { return !left_names().empty(); }
 
 dict_handle::dict_handle(const std::string& name, access how, const open_options& o) : name_(name) {
   open(how, o);
@@ -64,13 +76,15 @@ dict_handle::dict_handle(const std::string& name, const open_options& o, init_fn
 }
 
 void dict_handle::open(access how, const open_options& o) {
-  orphan_ = o.orphan ? *o.orphan : is_orphan(name_); // asked first: once it is open it has a user
+  const listed there = o.looked_after ? listed() : ask_list(name_); // asked first: once it is open it has a user
+  orphan_ = there.orphan;
+  left_ = there.left || left_names().count(name_) != 0; // or it is this command that has it open already
   const int result = open_as(name_, o, SHMD_READ_ONLY, &d_);
   if (result == SHMD_ERR_NO_SUCH_DICT)
     throw failure(exit_code::no_dict, fmt::format("no dict is called '{}': `shmdict ls` shows all", name_));
   shm::detail::check(result);
-  if (orphan_) leave = true;
-  if (how == access::look || (how == access::hold && orphan_)) return;
+  if (left_) left_names().insert(name_);
+  if (how == access::look || (how == access::hold && left_)) return;
   // The read-only handle stays open meanwhile, so that the dict is not unlinked in between.
   shmd_dict* attached = nullptr;
   const int again = open_as(name_, o, 0, &attached);
@@ -78,7 +92,7 @@ void dict_handle::open(access how, const open_options& o) {
     shm::detail::throw_last(again);
   if (again < 0) return;
   std::swap(d_, attached);
-  if (!orphan_) static_cast<void>(shmd_close(attached));
+  if (!left_) static_cast<void>(shmd_close(attached));
 }
 
 void dict_handle::read_types() {
@@ -88,13 +102,14 @@ void dict_handle::read_types() {
 }
 
 dict_handle::~dict_handle() {
-  if (d_ != nullptr && !orphan_) static_cast<void>(shmd_close(d_));
+  if (d_ != nullptr && !left_) static_cast<void>(shmd_close(d_));
 }
 
 dict_handle::dict_handle(dict_handle&& other) noexcept
     : name_(std::move(other.name_)),
       d_(std::exchange(other.d_, nullptr)),
       orphan_(other.orphan_),
+      left_(other.left_),
       keys_(std::move(other.keys_)),
       values_(std::move(other.values_)) {}
 

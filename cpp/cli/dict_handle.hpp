@@ -1,7 +1,8 @@
 // A dict that the command has open, and how it leaves it: as it was found.
 //
-// A dict whose name goes with its last user would go with this command, too, if it is an orphan: nobody has it open, and
-// somebody came to look why. Such a dict is not closed; the process ends without saying goodbye (leave_as_found()).
+// A dict whose name goes with its last user would go with this command, too, if nobody else has it open: an orphan, and
+// somebody came to look why, or one that was restored and waits for its first user. Such a dict is not closed; the process
+// ends without saying goodbye (leave_as_found()).
 #pragma once
 
 #include <shmdict/shmdict.h>
@@ -22,8 +23,8 @@ enum class access {
 };
 
 struct open_options {
-  double timeout = 10;        // seconds
-  std::optional<bool> orphan; // if it is known from a listing
+  double timeout = 10;       // seconds
+  bool looked_after = false; // a listing says that it does not go with its last user, or has users
 };
 
 class dict_handle {
@@ -53,10 +54,14 @@ class dict_handle {
   std::string name_;
   shmd_dict* d_ = nullptr;
   bool orphan_ = false;
+  bool left_ = false; // goes with its last user, and nobody else has it open
   type keys_, values_;
 };
 
-// Whether an orphan was opened: main then ends the process so that it stays.
+// Whether a close would remove its name.
+bool goes_if_closed(const shmd_object_info& o);
+
+// Whether such a dict was opened: main then ends the process so that it stays.
 bool leave_as_found() noexcept;
 
 } // namespace cli

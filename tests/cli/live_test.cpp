@@ -210,6 +210,27 @@ TEST_CASE("an orphan stays one, whoever looks at it or changes it") {
   CHECK_FALSE(name.exists());
 }
 
+// The mechanism: goes_if_closed() (dict_handle.cpp). It is no orphan, and closing it would remove it all the same.
+TEST_CASE("a dict that a program restored stays, whoever looks at it or changes it") {
+  const support::Name name("restored"), original("restored");
+  const shell::temporary file;
+  shm::json_dict{original, {{"a", 1}}, kept()}.backup(file.path());
+  shm::restore(file.path(), name);
+  for (const shell::words& look : std::vector<shell::words>{{"ls"},
+                                                            {"stat", name},
+                                                            {"get", name},
+                                                            {"dump", name},
+                                                            {"check", name},
+                                                            {"top", name, "-n", "1", "-d", "0.1"}}) {
+    INFO(look[0]);
+    CHECK(shell::shmdict(look).code == 0);
+    CHECK(name.exists());
+    CHECK_FALSE(is_orphan(name));
+  }
+  CHECK(shell::shmdict({"set", name, "/b", "2"}).code == 0);
+  CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1,\"b\":2}\n");
+}
+
 TEST_CASE("a dict in use is no orphan, and outlives who looks at it") {
   const support::Name name("used");
   {

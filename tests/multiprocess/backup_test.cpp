@@ -309,3 +309,56 @@ TEST_CASE("a restore that max_size is too small for says which dict and what siz
     CHECK_THAT(shmd_last_error()->message, contains("segment_size 12345"));
   }
 }
+
+// The mechanism: copy_and_leave() in backup.c. Without it the dict looks like one whose users all died.
+TEST_CASE("what was restored is no orphan until somebody has opened it and died", "[backup]") {
+  Name name("backup.orphan"), again("backup.orphan.restored");
+  Directory directory("/tmp");
+  const std::string path = directory.file("b");
+  {
+    Handle d(name, typed());
+    must(put(d, "k", 1), "put");
+    REQUIRE(shmd_backup(d, path.c_str()) == 0);
+  }
+  const auto orphaned = [&] {
+    struct Asked {
+      const std::string& name;
+      int orphaned = -1;
+    } asked{again};
+    must(shmd_list(
+             [](void* context, const shmd_object_info* o) {
+               auto* a = static_cast<Asked*>(context);
+               if (a->name == o->name) a->orphaned = o->result == 0 ? o->orphaned : o->result;
+               return 0;
+             },
+             &asked),
+         "list");
+    return asked.orphaned;
+  };
+  REQUIRE(shmd_restore(path.c_str(), again.c_str(), nullptr, nullptr) == SHMD_CREATED);
+  CHECK(orphaned() == 0);
+  Child([&] {
+    Handle d(again, typed());
+    return get(d, "k") == 1 ? 0 : 1;
+  }).join(); // closed: the name goes
+  CHECK_FALSE(again.exists());
+  REQUIRE(shmd_restore(path.c_str(), again.c_str(), nullptr, nullptr) == SHMD_CREATED);
+  Child([&]() -> int {
+    Handle& d = *new Handle(again, typed()); // never closed
+    return get(d, "k") == 1 ? 0 : 1;
+  }).join();
+  CHECK(orphaned() == 1);
+  shmd_dict* copy = nullptr;
+  REQUIRE(shmd_unlink(again.c_str()) == 0);
+  CHECK(Child([&]() -> int { // restored and kept open by one who dies
+          shmd_dict* kept = nullptr;
+          return shmd_restore(path.c_str(), again.c_str(), nullptr, &kept) == SHMD_CREATED ? 0 : 1;
+        })
+            .join() == 0);
+  CHECK(orphaned() == 1);
+  REQUIRE(shmd_unlink(again.c_str()) == 0);
+  REQUIRE(shmd_restore(path.c_str(), again.c_str(), nullptr, &copy) == SHMD_CREATED);
+  CHECK(orphaned() == 0);
+  REQUIRE(shmd_close(copy) == 0);
+  CHECK(orphaned() == -1);
+}

@@ -162,7 +162,7 @@ typedef struct shmd_control {
   uint64_t merges;             /* * */
   uint64_t punched_bytes;      /* * */
   uint64_t hidden_node;  /* {generation:32 | id:32} of the dict that keeps the named locks, 0 = none was ever taken */
-  uint64_t incarnations; /* * counts attachments; incremented by whoever takes a slot */
+  uint64_t incarnations; /* * counts attachments; incremented by whoever takes a slot. 0: restored, and none since */
   uint64_t pad7[4];
   /* a line of its own: written only by those who give a named lock back, waited on by those who want one */
   uint64_t named_turn; /* counts these */

@@ -12,8 +12,9 @@ SHM_NAMESPACE_BEGIN
 
 // Makes the dict `name` of the backup at `path`: types, nested dicts, and sizes that the options leave open are the
 // backup's. Unlike a dict that is opened it stays when nobody has it open (options::unlink counts once somebody opens and
-// closes it): so open it, or unlink it.
-// Errors: already_exists, no_space, permission_denied; system (no such file); of a file that is no whole backup:
+// closes it), and shm::list() does not call it an orphan: so open it, or unlink it.
+// Errors: already_exists, permission_denied; no_space, too_many_dicts, value_too_long, invalid_argument (if options::max_size
+// is too small they name a size that would do); system (no such file); of a file that is no whole backup:
 // foreign_object, incomplete_object, corrupt, layout_mismatch.
 inline void restore(const std::string& path, const std::string& name, const options& o = {}) {
   detail::check_name(name);

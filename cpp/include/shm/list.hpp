@@ -14,7 +14,9 @@ SHM_NAMESPACE_BEGIN
 struct object_info {
   std::string name;
   std::error_code error; // none; else why only name, user and memory are known: permission_denied, foreign_object, ...
-  bool orphaned = false; // its unlink policy asks for removal, and nobody who has it open lives
+  // Its unlink policy asks for removal, and nobody who has it open lives. Not one that was restored and waits for its first
+  // user (one who may write).
+  bool orphaned = false;
   bool present = false;  // somebody has it open, read-only dicts included
   unlink_policy unlink = last_closes;
   std::uint32_t user = 0; // numeric id of its owner
