@@ -31,7 +31,7 @@ constexpr metric metrics[] = {
      [](const status& s) { return s.orphan ? 1.0 : 0.0; }},
     {"lock_held", "1 while somebody holds the writer lock.", false,
      [](const status& s) { return s.lock.held != 0 ? 1.0 : 0.0; }},
-    {"lock_waiters", "1 while somebody sleeps for the writer lock.", false,
+    {"lock_waiters", "1 while somebody may sleep for the writer lock.", false,
      [](const status& s) { return s.lock.waiters != 0 ? 1.0 : 0.0; }},
     {"lock_held_seconds", "How long the present holder has held the writer lock explicitly.", false,
      [](const status& s) { return s.lock.held != 0 ? static_cast<double>(s.lock.held_ns) / 1e9 : 0.0; }},

@@ -23,7 +23,9 @@ struct lock_state {
   bool held = false;
   bool alive = false; // the owner's process lives; one that is dead is taken over from by the next who locks
   bool by_this_thread = false;
-  bool waited_for = false; // somebody sleeps until it is free
+  // Somebody may sleep until it is free. It stays true until the owner unlocks, even if all who waited gave up; an owner
+  // that slept for it, or took it over from a dead one, begins with true. False: nobody sleeps.
+  bool waited_for = false;
   std::int64_t pid = 0;    // as the owner sees itself
   std::int64_t thread = 0; // system thread id
   std::string program;
