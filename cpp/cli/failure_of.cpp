@@ -21,7 +21,6 @@ exit_code code_of(const shm::error& e) {
     case shm::errc::foreign_object:
     case shm::errc::layout_mismatch:
     case shm::errc::type_mismatch:
-    case shm::errc::option_mismatch:
     case shm::errc::key_too_long:
     case shm::errc::value_too_long:
     case shm::errc::is_a_dict:

@@ -60,7 +60,7 @@ class Removed(Error): """A nested dict that was erased or replaced, or cleared t
 
 
 _ERRORS = {-4: CannotAttachSharedMemory, -5: AlreadyExists, -8: ParameterMismatch, -9: ParameterMismatch,
-           -10: ParameterMismatch, -13: FullDumpMemoryFull, -20: AlreadyClosed, -21: Removed,
+           -13: FullDumpMemoryFull, -20: AlreadyClosed, -21: Removed,
            -26: CannotAcquireLockTimeout}
 _NO_SUCH_DICT, _ALREADY_EXISTS, _BUSY, _LOCK_TIMEOUT, _IS_A_DICT, _NOT_A_DICT = -4, -5, -24, -26, -30, -31
 _ABORTED, _OWNER_ALIVE = -37, -38

@@ -34,7 +34,8 @@ extern "C" {
 
 /* ---- results ---------------------------------------------------------------------------------------------------- */
 
-/* Errors: X(code, NAME, "message"). The same list gives the enum, shmd_error_name and shmd_error_message. */
+/* Errors: X(code, NAME, "message"). The same list gives the enum, shmd_error_name and shmd_error_message. -10 is not used:
+ * sizes and policies are the creator's, and whoever attaches takes them. */
 #define SHMD_ERR_MAP(X) \
   X(-1, INVALID_ARGUMENT, "invalid argument") \
   X(-2, INVALID_NAME, "invalid name: use 1 to 200 bytes of UTF-8 without '/' or NUL") \
@@ -45,7 +46,6 @@ extern "C" {
   X(-7, INCOMPLETE_OBJECT, "the shared object is truncated or was never completed; unlink it") \
   X(-8, LAYOUT_MISMATCH, "the object has another layout version; use the library that made it, or unlink it") \
   X(-9, TYPE_MISMATCH, "the dict was made with other key or value types") \
-  X(-10, OPTION_MISMATCH, "the dict was made with another value of an option") \
   X(-11, PERMISSION_DENIED, "permission denied") \
   X(-12, OTHER_OWNER, "the object belongs to another user; allow it with SHMD_ALLOW_OTHER_OWNER") \
   X(-13, NO_SPACE, "no space: the file system or max_size is full; erase keys or unlink dicts") \

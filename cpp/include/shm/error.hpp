@@ -44,7 +44,6 @@ enum class errc : int {
   incomplete_object = SHMD_ERR_INCOMPLETE_OBJECT,
   layout_mismatch = SHMD_ERR_LAYOUT_MISMATCH,
   type_mismatch = SHMD_ERR_TYPE_MISMATCH,
-  option_mismatch = SHMD_ERR_OPTION_MISMATCH,
   permission_denied = SHMD_ERR_PERMISSION_DENIED,
   other_owner = SHMD_ERR_OTHER_OWNER,
   no_space = SHMD_ERR_NO_SPACE,
@@ -126,7 +125,8 @@ class SHM_VISIBLE no_such_dict : public error {
 class SHM_VISIBLE already_exists : public error {
   using error::error;
 };
-// The dict was made with other types, options, or by another layout version of the library: see code().
+// The dict was made with other types, or by another layout version of the library: see code(). Sizes and policies are not
+// compared: see options.
 class SHM_VISIBLE mismatch : public error {
   using error::error;
 };
@@ -206,7 +206,6 @@ class SHM_VISIBLE error_category final : public std::error_category {
       throw already_exists(code, message, info);
     case SHMD_ERR_LAYOUT_MISMATCH:
     case SHMD_ERR_TYPE_MISMATCH:
-    case SHMD_ERR_OPTION_MISMATCH:
       throw mismatch(code, message, info);
     case SHMD_ERR_NO_SPACE:
       throw no_space(code, message, info);
