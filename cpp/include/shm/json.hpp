@@ -39,6 +39,16 @@ class json_object {
   T get(std::string_view key, T otherwise) const {
     return (*this)[key].value_or(std::move(otherwise));
   }
+  // As of shm::dict (detail/reading.hpp): several keys as one snapshot shows them; a walk in portions.
+  template <class Keys = std::initializer_list<std::string>>
+  std::vector<std::optional<nlohmann::json>> get_many(const Keys& keys) const {
+    return detail::get_many_json(where(), keys);
+  }
+  using portion = detail::portion<std::string, json_dict>;
+  portion scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
+    return detail::scan_at<std::string, json_dict>(where(), prefix, cursor, limit);
+  }
+  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const { return scan({}, cursor, limit); }
   bool contains(std::string_view key) const { return (*this)[key].exists(); }
   std::size_t size() const {
     std::uint64_t n = 0;
@@ -80,11 +90,11 @@ class json_object {
   }
   template <class Predicate>
   void wait(std::string_view key, Predicate predicate) const {
-    static_cast<void>(detail::wait_at(watched(key), std::nullopt, [&] { return holds(predicate, key); }));
+    (*this)[key].wait(std::move(predicate));
   }
   template <class Predicate, class Rep, class Period>
   bool wait_for(std::string_view key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
-    return detail::wait_at(watched(key), detail::follower::after(timeout), [&] { return holds(predicate, key); });
+    return (*this)[key].wait_for(std::move(predicate), timeout);
   }
 
   bool erase(std::string_view key) { return (*this)[key].erase(); }
@@ -117,12 +127,16 @@ class json_object {
   }
   // What is there, or `otherwise`, which is then stored.
   nlohmann::json setdefault(std::string_view key, nlohmann::json otherwise = nullptr) {
-    if (auto present = get(key)) return std::move(*present);
-    detail::commit_scope scope(where().d);
-    auto out = get(key); // made meanwhile?
-    if (!out) (*this)[key] = out.emplace(std::move(otherwise));
-    detail::check(scope.commit());
-    return std::move(*out);
+    return detail::setdefault_json(where(), key, std::move(otherwise));
+  }
+  // As of shm::dict (detail/writing.hpp): one of all that ask computes; compute() gives a leaf or an object.
+  template <class F>
+  nlohmann::json get_or_compute(std::string_view key, F&& compute) {
+    return detail::get_or_compute_json(where(), key, compute, SHMD_FOREVER);
+  }
+  template <class F, class Rep, class Period>
+  nlohmann::json get_or_compute(std::string_view key, F&& compute, std::chrono::duration<Rep, Period> timeout) {
+    return detail::get_or_compute_json(where(), key, compute, detail::timeout_ns(timeout));
   }
   // Whether it stored: if nothing was there.
   bool insert(std::string_view key, const nlohmann::json& value) {
@@ -183,11 +197,6 @@ class json_object {
 
  private:
   Place where() const { return static_cast<const Derived*>(this)->place(); }
-  detail::watched_place watched(std::string_view key) const { return {where(), detail::encoded_key<std::string>(key)}; }
-  template <class Predicate>
-  bool holds(Predicate& predicate, std::string_view key) const {
-    return detail::holds<nlohmann::json>(predicate, get(key));
-  }
   static void check_object(const nlohmann::json& j) {
     if (!j.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
     detail::check_depth(j);

@@ -1,6 +1,8 @@
 // What j[key] is: a leaf or an object of a json_dict, for one expression.
 #pragma once
 
+#include <chrono>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -10,11 +12,40 @@
 
 #include "../proxy.hpp"
 #include "../serializers_json.hpp"
+#include "computing.hpp"
 #include "json_tree.hpp"
+#include "reading.hpp"
 
 SHM_NAMESPACE_BEGIN
 
 class json_ref;
+
+namespace detail {
+
+// What a json_dict, a ref and a proxy have in common; see json.hpp.
+template <class Place, class Keys>
+std::vector<std::optional<nlohmann::json>> get_many_json(const Place& place, const Keys& keys) {
+  return read_whole(place.d, [&] {
+    std::vector<std::optional<nlohmann::json>> out;
+    const snapshot_state s(place.d, place.owner);
+    shmd_node node;
+    const int found = place.find(s.get(), &node);
+    if (found < 0) throw_at(found, place);
+    for (const auto& key : keys) {
+      const encoded_key<std::string> k(key);
+      auto& value = out.emplace_back();
+      const int result = found == 0 ? load_json_at(s.get(), node, k, value) : found;
+      if (result < 0) throw_at<std::string>(result, place, k);
+    }
+    return out;
+  });
+}
+template <class Place>
+nlohmann::json setdefault_json(const Place& place, std::string_view key, nlohmann::json otherwise);
+template <class Place, class F>
+nlohmann::json get_or_compute_json(const Place& place, std::string_view key, F& compute, std::int64_t timeout);
+
+} // namespace detail
 
 // What a const json_dict's operator[] returns: the leaf or object under a key, for one expression.
 template <class Place>
@@ -58,9 +89,40 @@ class json_view : detail::proxy_tag {
   watcher<std::string, json_dict> watch(std::uint64_t since = from_now) && {
     return {detail::watched_place(place_), since};
   }
+  // Until what stands here, or under a key of it, is as wanted: as of json_dict.
+  template <class Predicate>
+  void wait(Predicate predicate) && {
+    static_cast<void>(detail::wait_at(detail::watched_place(place_), std::nullopt, [&] { return holds(predicate); }));
+  }
+  template <class Predicate, class Rep, class Period>
+  bool wait_for(Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {
+    return detail::wait_at(detail::watched_place(place_), detail::follower::after(timeout),
+                           [&] { return holds(predicate); });
+  }
+  template <class Predicate>
+  void wait(std::string_view key, Predicate predicate) && {
+    std::move(*this)[key].wait(std::move(predicate));
+  }
+  template <class Predicate, class Rep, class Period>
+  bool wait_for(std::string_view key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {
+    return std::move(*this)[key].wait_for(std::move(predicate), timeout);
+  }
+  // Of the object that stands here; a missing one has nothing.
+  template <class Keys = std::initializer_list<std::string>>
+  auto get_many(const Keys& keys) && {
+    return detail::get_many_json(place_, keys);
+  }
+  auto scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
+    return detail::scan_at<std::string, json_dict>(place_, prefix, cursor, limit);
+  }
+  auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return std::move(*this).scan({}, cursor, limit); }
   friend void to_json(nlohmann::json& out, json_view&& v) { out = std::move(v).value(); }
 
  protected:
+  template <class Predicate>
+  bool holds(Predicate& predicate) {
+    return detail::holds<nlohmann::json>(predicate, std::move(*this).find());
+  }
   int contains() const {
     const auto& key = place_.key;
     const int result =
@@ -79,21 +141,12 @@ class json_view : detail::proxy_tag {
   }
   std::optional<nlohmann::json> read_once() const {
     detail::snapshot_state s(place_.d, place_.owner);
-    shmd_node up, node;
+    std::optional<nlohmann::json> out;
+    shmd_node up;
     int result = place_.parent.find(s.get(), &up);
-    if (result == 0) result = shmd_snapshot_node(s.get(), up, place_.key.data(), place_.key.size(), &node);
-    if (result == 0) return detail::load_json(s.get(), node);
-    if (result == SHMD_ERR_NOT_A_DICT) { // became a leaf meanwhile
-      std::optional<nlohmann::json> leaf;
-      result = detail::fetch<nlohmann::json>(
-          [&](void* to, std::size_t capacity, std::size_t* size) {
-            return shmd_snapshot_get(s.get(), up, place_.key.data(), place_.key.size(), to, capacity, size);
-          },
-          leaf);
-      if (result == 0) return leaf;
-    }
+    if (result == 0) result = detail::load_json_at(s.get(), up, place_.key, out); // a leaf, if it became one meanwhile
     if (result < 0) detail::throw_at(result, place_);
-    return std::nullopt;
+    return out;
   }
 
   detail::child_place<Place, std::string> place_;
@@ -149,6 +202,14 @@ class json_proxy : public json_view<Place> {
     return result == 0;
   }
   bool erase(std::string_view key) && { return std::move(*this)[key].erase(); }
+  template <class F>
+  nlohmann::json get_or_compute(std::string_view key, F&& compute) && {
+    return detail::get_or_compute_json(place_, key, compute, SHMD_FOREVER);
+  }
+  template <class F, class Rep, class Period>
+  nlohmann::json get_or_compute(std::string_view key, F&& compute, std::chrono::duration<Rep, Period> timeout) && {
+    return detail::get_or_compute_json(place_, key, compute, detail::timeout_ns(timeout));
+  }
   json_ref ref() &&; // the object, created if missing
 
  private:
@@ -169,6 +230,27 @@ class json_proxy : public json_view<Place> {
     return now;
   }
 };
+
+namespace detail {
+
+template <class Place>
+nlohmann::json setdefault_json(const Place& place, std::string_view key, nlohmann::json otherwise) {
+  const auto present = [&] { return json_view<Place>(place, key).find(); };
+  if (auto out = present()) return std::move(*out);
+  commit_scope scope(place.d);
+  auto out = present(); // made meanwhile?
+  if (!out) json_proxy<Place>(place, key) = out.emplace(std::move(otherwise));
+  check(scope.commit());
+  return std::move(*out);
+}
+template <class Place, class F>
+nlohmann::json get_or_compute_json(const Place& place, std::string_view key, F& compute, std::int64_t timeout) {
+  return compute_once(
+      place, encoded_key<std::string>(key), timeout, [&] { return json_view<Place>(place, key).find(); },
+      [&]() -> nlohmann::json { return setdefault_json(place, key, compute()); });
+}
+
+} // namespace detail
 
 // Comparison reads: throws key_not_found.
 template <class P, class T, class = std::enable_if_t<!detail::is_proxy<T>>>

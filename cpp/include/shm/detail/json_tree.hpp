@@ -25,6 +25,20 @@ inline nlohmann::json load_json(shmd_snapshot* s, shmd_node node, int most = jso
   return out;
 }
 
+// The leaf or object under a key, as a snapshot shows it. 0, SHMD_NOT_FOUND, or an error.
+inline int load_json_at(shmd_snapshot* s, shmd_node node, const encoded_key<std::string>& key,
+                        std::optional<nlohmann::json>& out) {
+  shmd_node child;
+  const int result = shmd_snapshot_node(s, node, key.data(), key.size(), &child);
+  if (result == 0) out = load_json(s, child);
+  if (result != SHMD_ERR_NOT_A_DICT) return result;
+  return fetch<nlohmann::json>(
+      [&](void* to, std::size_t capacity, std::size_t* size) {
+        return shmd_snapshot_get(s, node, key.data(), key.size(), to, capacity, size);
+      },
+      out);
+}
+
 // What happens to a dict that an object is stored to: replaced, or merged with it.
 enum class json_store { replace, merge };
 

@@ -34,6 +34,41 @@ struct element<Place, K, dict<K2, V2, S2>> {
   static proxy refer(const Place& p, arg_t<K> key) { return proxy(child_place<Place, K>(p, key)); }
 };
 
+// A portion of a walk over all entries: see dict_reader::scan().
+template <class K, class V>
+struct portion {
+  std::vector<std::pair<K, local_t<V>>> entries;
+  std::uint64_t next = 0;
+};
+template <class K, class V>
+struct scanning {
+  portion<K, V> out;
+  std::exception_ptr error;
+  static int found(void* self, shmd_snapshot* s, const shmd_entry* e) noexcept {
+    auto* me = static_cast<scanning*>(self);
+    try {
+      me->out.entries.emplace_back(decode<K>(e->key, e->key_size), load_entry<V>(s, *e));
+      return 0;
+    } catch (...) {
+      me->error = std::current_exception();
+      return SHMD_KEPT;
+    }
+  }
+};
+template <class K, class V, class Place>
+portion<K, V> scan_at(const Place& place, std::string_view prefix, std::uint64_t cursor, std::size_t limit) {
+  scanning<K, V> c;
+  const int result = read_at(place, [&](shmd_node node) {
+    c.out.entries.clear();
+    c.out.next = cursor;
+    return shmd_scan(place.d, node, &c.out.next, prefix.data(), prefix.size(), limit, c.found, &c);
+  });
+  if (c.error) std::rethrow_exception(c.error);
+  if (result < 0) throw_at(result, place);
+  if (result == SHMD_NOT_FOUND) c.out.next = 0;
+  return std::move(c.out);
+}
+
 // Derived has `Place place() const`. Reads take no lock and store nothing in shared memory (snapshots: a pin).
 // Keys are arg_t<K>: a std::string_view for std::string.
 template <class Derived, class Place, class K, class V>
@@ -83,15 +118,14 @@ class dict_reader {
   // A portion of a walk over all entries, with string keys over those that begin with `prefix`. Begin with cursor 0, go on
   // with the result's `next` until it is 0; the cursor may be kept for days or given to another process. `limit`: how many
   // entries to look at. An entry that is there all the while is given once. A missing nested dict has none.
-  struct portion {
-    std::vector<value_type> entries;
-    std::uint64_t next = 0;
-  };
+  using portion = detail::portion<K, V>; // entries, next
   portion scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
     static_assert(is_string<K>, "shm: only string keys have prefixes; use scan(cursor, limit)");
-    return scan_from(prefix, cursor, limit);
+    return scan_at<K, V>(where(), prefix, cursor, limit);
   }
-  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const { return scan_from({}, cursor, limit); }
+  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const {
+    return scan_at<K, V>(where(), {}, cursor, limit);
+  }
 
   bool contains(arg_t<K> key) const {
     const encoded_key<K> k(key);
@@ -192,33 +226,6 @@ class dict_reader {
   }
 
  private:
-  struct scanning {
-    portion out;
-    std::exception_ptr error;
-    static int found(void* self, shmd_snapshot* s, const shmd_entry* e) noexcept {
-      auto* me = static_cast<scanning*>(self);
-      try {
-        me->out.entries.emplace_back(decode<K>(e->key, e->key_size), load_entry<V>(s, *e));
-        return 0;
-      } catch (...) {
-        me->error = std::current_exception();
-        return SHMD_KEPT;
-      }
-    }
-  };
-  portion scan_from(std::string_view prefix, std::uint64_t cursor, std::size_t limit) const {
-    scanning c;
-    const int result = read_at(where(), [&](shmd_node node) {
-      c.out.entries.clear();
-      c.out.next = cursor;
-      return shmd_scan(where().d, node, &c.out.next, prefix.data(), prefix.size(), limit, scanning::found, &c);
-    });
-    if (c.error) std::rethrow_exception(c.error);
-    if (result < 0) throw_at(result, where());
-    if (result == SHMD_NOT_FOUND) c.out.next = 0;
-    return std::move(c.out);
-  }
-
   struct pinned_view {
     explicit pinned_view(shmd_dict* dict) : d(dict) {}
     pinned_view(const pinned_view&) = delete;

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "../options.hpp"
+#include "computing.hpp"
 #include "reading.hpp"
 
 SHM_DETAIL_BEGIN
@@ -102,7 +103,9 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   // and threads that ask for one key at a time, one computes; the others wait for its result, nobody else for anything: the
   // dict's lock is not held. If the computing process dies, or compute() throws (thrown on), the next one computes.
   // Waits as long as compute() takes, or `timeout`: then lock_timeout names who computes. Not inside a transaction.
-  // compute() may use the dict; if it asks for the same key it gets would_deadlock.
+  // compute() may use the dict; if it asks for the same key it gets would_deadlock. If it asks for another key, and another
+  // process or thread does the same the other way round, both wait, without a `timeout` for ever: nobody looks for such
+  // circles. Give one, or let all ask in one order.
   template <class F>
   mapped_type get_or_compute(arg_t<K> key, F&& compute) {
     return compute_once(key, compute, SHMD_FOREVER);
@@ -202,26 +205,11 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   ~dict_writer() = default;
 
  private:
-  struct key_lock { // given back at the end of the scope
-    ~key_lock() { static_cast<void>(shmd_key_unlock(d, node, key, size)); }
-    shmd_dict* d;
-    shmd_node node;
-    const void* key;
-    std::size_t size;
-  };
   template <class F>
   mapped_type compute_once(arg_t<K> key, F& compute, std::int64_t timeout) {
-    if (auto present = this->get(key)) return std::move(*present);
-    const encoded_key<K> k(key);
-    shmd_node node{0, 0}; // missing levels are created first: the lock is one of a dict that is there
-    const int made = write_at(where(), [&](shmd_node n) { return node = n, 0; });
-    if (made < 0) throw_at<K>(made, where(), k);
-    const int result = shmd_key_lock(where().d, node, k.data(), k.size(), timeout);
-    if (result < 0) throw_at<K>(result, where(), k);
-    if (result == SHMD_TIMED_OUT) throw_at<K>(SHMD_ERR_LOCK_TIMEOUT, where(), k);
-    const key_lock held{where().d, node, k.data(), k.size()};
-    if (auto present = this->get(key)) return std::move(*present);
-    return insert(value_type(K(key), compute())).first->second;
+    return detail::compute_once<K>(
+        where(), encoded_key<K>(key), timeout, [&] { return this->get(key); },
+        [&]() -> mapped_type { return insert(value_type(K(key), compute())).first->second; });
   }
 
   bool put_new(arg_t<K> key, const mapped_type& value) {
