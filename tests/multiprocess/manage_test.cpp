@@ -1,4 +1,4 @@
-// What stands round a dict, through the facade: status, list, locks, named locks, get_or_compute, scans, events, backups.
+// What stands round a dict, through the facade: status, list, locks, named locks, get_or_compute, scans, backups.
 #include <shm/fmt.hpp>
 #include <shm/json.hpp>
 
@@ -397,98 +397,6 @@ TEST_CASE("a scan by portions finds all that begin with the prefix, from any pro
   numbers[1] = 2;
   CHECK(numbers.scan(0, 10).entries.size() == 1);
   CHECK(code_of([&] { numbers.scan(UINT64_MAX); }) == SHMD_ERR_INVALID_ARGUMENT);
-}
-
-TEST_CASE("hooks are told of take-overs, a replaced one no more, and one may replace itself") {
-  Own<Counts> o("event");
-  std::vector<shm::event_kind> kinds;
-  std::int64_t pid = 0, told = 0;
-  const auto die_locked = [&] {
-    support::Child owner([&]() -> int {
-      Counts d(o.name, small());
-      d.lock();
-      raise(SIGKILL);
-      return 0;
-    });
-    pid = owner.pid();
-    owner.join();
-  };
-  int replaced = 0;
-  o.d.on_event([&](const shm::event& e) {
-    kinds.push_back(e.kind);
-    told = e.pid;
-    o.d["hook"] += 1;
-    o.d.on_event([&](const shm::event&) { ++replaced; });
-  });
-  die_locked();
-  o.d["a"] = 1;
-  REQUIRE(kinds.size() == 1);
-  CHECK(kinds[0] == shm::event_kind::took_over);
-  CHECK(told == pid);
-  CHECK(replaced == 1); // recovered
-  CHECK((o.d["hook"] == 1));
-  die_locked();
-  o.d["a"] = 2;
-  CHECK(kinds.size() == 1);
-  CHECK(replaced == 3);
-  o.d.on_event(nullptr);
-  die_locked();
-  o.d["a"] = 3;
-  CHECK(replaced == 3);
-}
-
-// The mechanism: take-overs set the waiters' bit, which leads to shmd_lock_tell(); that waits for the end of all holds; shmd_registry_hold() finds out what is gone by then.
-TEST_CASE("hooks are told when no lock is held, unless their dict is closed") {
-  Own<Counts> other("event.other");
-  const support::Name name("cpp.event.kept");
-  Counts keeper(name, small());
-  const auto take_over = [&](Counts& d) {
-    support::Child owner([&]() -> int {
-      Counts mine(name, small());
-      mine.lock();
-      raise(SIGKILL);
-      return 0;
-    });
-    owner.join();
-    d["a"] = 1;
-  };
-  int told = 0;
-  keeper.on_event([&](const shm::event&) { ++told; });
-  other.d.lock();
-  take_over(keeper);
-  CHECK(told == 0);
-  other.d.unlock();
-  CHECK(told == 2); // took over, recovered
-  keeper.on_event(nullptr);
-
-  // nobody sleeps on this one's lock: the first look at it asks for the owner
-  Counts quick(shm::anonymous, small().timeout(1ns));
-  support::Child owner([&]() -> int {
-    quick.lock();
-    raise(SIGKILL);
-    return 0;
-  });
-  owner.join();
-  quick.on_event([&](const shm::event&) { ++told; });
-  quick["a"] = 1;
-  CHECK(told == 4);
-
-  auto closed = std::make_unique<Counts>(shm::anonymous, small());
-  const auto die_in_it = [&] {
-    support::Child another([&]() -> int {
-      closed->lock();
-      raise(SIGKILL);
-      return 0;
-    });
-    another.join();
-  };
-  closed->on_event([&](const shm::event&) { ++told; });
-  die_in_it();
-  other.d.lock();
-  (*closed)["a"] = 1;
-  std::thread([&] { closed.reset(); }).join();
-  other.d.unlock();
-  CHECK(told == 4);
 }
 
 TEST_CASE("dicts without names: random, anonymous, by descriptor") {
