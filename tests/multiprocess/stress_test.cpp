@@ -186,7 +186,9 @@ TEST_CASE("a nested dict updated 2,000 times a second serves 100,000 reads a sec
         d["pair"] = {{"n", i}, {"twice", 2 * i}};
     });
     for (const auto& c : children) REQUIRE(c->join() == 0);
-    CHECK(now_ns() - *start < 10'000'000'000); // of one second's work, on a busy machine
+    // One second's work. With six busy loops and three more of these tests on two processors it took 1.00 s; instrumented
+    // builds do a tenth of it, and may be slower than that.
+    CHECK(now_ns() - *start < (slow == 1 ? 3 : 10) * UINT64_C(1'000'000'000));
     CHECK(d.at("count").at("n") == updates / 2);
     check_clean(d);
   }
