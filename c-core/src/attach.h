@@ -54,6 +54,7 @@ void shmd_event_prepare(shmd_attachment* a); /* a new attachment, or one that a 
 /* Provided by lock.c for attach. */
 int shmd_lock_adopt(shmd_attachment* a);    /* repairs and releases the lock if the word names the slot just taken */
 void shmd_lock_abandon(shmd_attachment* a); /* the calling thread ends: repairs and releases the lock if it holds it */
+void shmd_lock_busy(bool begin); /* around a mutex: a signal handler that interrupts this thread gets BUSY meanwhile */
 void shmd_lock_forked(void);   /* in a forked child: the calling thread is another one, and holds nothing */
 void shmd_lock_unloaded(void); /* no thread-exit destructor may run any more */
 

@@ -18,6 +18,8 @@ typedef struct shmd_lock_thread {
 extern _Thread_local shmd_lock_thread shmd_lock_self;
 
 int shmd_call_interrupted(void);
+/* Tells what was noted, once the thread is outside of every call and lock. */
+SHMD_NOINLINE void shmd_lock_tell(shmd_lock_thread* me);
 /* The end of a call's inline end, if there may be more to do: wakes those who sleep on the lock by the word just replaced, and
  * followers, then tells events (me->events: set with the waiters' bit of the lock word, or told at the end of a section). */
 void shmd_call_left(shmd_attachment* a, uint64_t word);

@@ -338,6 +338,13 @@ int shmd_lock_release(shmd_attachment* a) {
 
 /* ---- for attach.c ---- */
 
+void shmd_lock_busy(bool begin) {
+  if (begin)
+    ++shmd_lock_self.busy;
+  else
+    --shmd_lock_self.busy;
+}
+
 int shmd_lock_adopt(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
   const uint64_t word = shmd_load_acquire(&shmd_control_of(a)->lock);

@@ -50,7 +50,8 @@ void shmd_lock_raise(shmd_attachment* a, const shmd_event* event);
 int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);
 
 /* Waits until no write that began before this call is in progress: on return each later write sees what the caller
- * stored before. 0; LOCK_TIMEOUT (a stopped owner, named); takes over from a dead owner. doc/concurrency.md: SYNC pin. */
+ * stored before. 0; LOCK_TIMEOUT (a stopped owner, named); takes over from a dead owner. doc/concurrency.md: SYNC pin.
+ * REQUIRES: `busy` set by the caller, who tells events after it. */
 int shmd_lock_quiesce(shmd_attachment* a);
 
 /* Takes over from an owner that is dead, and lets go: for who needs what that one had committed, not the lock. Never waits.

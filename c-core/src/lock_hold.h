@@ -26,7 +26,4 @@ typedef struct shmd_lock_wait {
 /* REQUIRES: not held by this thread; shmd_hold_ready(). Results of shmd_lock_acquire. */
 int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags, const shmd_lock_wait* how);
 
-/* Tells what was noted, once the thread is outside of every call and lock. */
-SHMD_NOINLINE void shmd_lock_tell(shmd_lock_thread* me);
-
 #endif

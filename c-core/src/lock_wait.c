@@ -285,11 +285,6 @@ int shmd_lock_quiesce(shmd_attachment* a) {
     if (moved_on(c, word, inner)) return 0;
     shmd_pause();
   }
-  if (me->busy) return shmd_call_interrupted();
-  ++me->busy;
   result = shmd_hold_ready(a, me);
-  if (result >= 0) result = quiesce_slowly(a, me, word, inner);
-  --me->busy;
-  if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
-  return result;
+  return result < 0 ? result : quiesce_slowly(a, me, word, inner);
 }

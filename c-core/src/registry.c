@@ -30,9 +30,13 @@ static void prepare_process(void) {
 void shmd_registry_lock(void) {
   (void)pthread_once(&process_once, prepare_process);
   if (SHMD_UNLIKELY(shmd_load_acquire(process_word) == 0)) after_fork_child(); /* forked round the handlers */
+  shmd_lock_busy(true);
   (void)pthread_mutex_lock(&registry_mutex);
 }
-void shmd_registry_unlock(void) { (void)pthread_mutex_unlock(&registry_mutex); }
+void shmd_registry_unlock(void) {
+  (void)pthread_mutex_unlock(&registry_mutex);
+  shmd_lock_busy(false);
+}
 
 void shmd_registry_add(shmd_attachment* a) {
   a->next = registry;
@@ -83,6 +87,7 @@ uint64_t* shmd_registry_generation(void) { return process_word; }
 static void before_fork(void) {
   shmd_attachment* a;
   shmd_registry_lock();
+  shmd_lock_busy(false); /* fork handlers of others may call us, here and in the child */
   for (a = registry; a != NULL; a = a->next) {
     if (a->hidden || a->departed) continue;
     a->child_fd = shmd_name_reopen(a, !a->read_only);
@@ -96,7 +101,7 @@ static void after_fork_parent(void) {
     shmd_os_close(a->child_fd); /* closed, not unlocked: the child has the description too */
     a->child_fd = -1;
   }
-  shmd_registry_unlock();
+  (void)pthread_mutex_unlock(&registry_mutex);
 }
 
 /*
@@ -145,7 +150,7 @@ static void after_fork_child(void) {
   shmd_fork_handler_begin();
   put_child_in_order();
   shmd_fork_handler_end();
-  shmd_registry_unlock();
+  (void)pthread_mutex_unlock(&registry_mutex);
 }
 
 int shmd_attach_child(shmd_attachment* a) {

@@ -150,9 +150,11 @@ uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers) {
 }
 
 void shmd_slot_follow(shmd_attachment* a, bool more) {
+  shmd_lock_busy(true);
   (void)pthread_mutex_lock(&a->rescue_mutex);
   shmd_local_store(&a->followers, shmd_load_acquire(&a->followers) + (more ? 1u : UINT64_MAX));
   if (a->slot != SHMD_NO_SLOT)
     shmd_store_release(&shmd_slot_of(a, a->slot)->followers, shmd_load_acquire(&a->followers));
   (void)pthread_mutex_unlock(&a->rescue_mutex);
+  shmd_lock_busy(false);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "attach.h"
+#include "call.h"
 #include "dict.h"
 #include "error.h"
 #include "index.h"
@@ -29,7 +30,35 @@ static void store_pin(shmd_attachment* a) {
   (void)shmd_fetch_add(&shmd_control_of(a)->pin_version, 1);
 }
 
-int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin) {
+/* A snapshot's or view's own calls: from their first instruction to the last a signal handler of this thread gets BUSY. It
+ * must not wait for a mutex of ours, nor take our own half done write for none, nor come into our allocation. */
+static int enter(void) {
+  if (shmd_lock_self.busy) return shmd_call_interrupted();
+  ++shmd_lock_self.busy;
+  return 0;
+}
+
+static void leave(void) {
+  shmd_lock_thread* me = &shmd_lock_self;
+  --me->busy;
+  if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
+}
+
+static void drop_pin(shmd_attachment* a, shmd_pin* pin) {
+  shmd_pin** link;
+  pthread_mutex_lock(&a->pin_mutex);
+  for (link = &a->pins; *link != NULL; link = &(*link)->next) {
+    if (*link == pin) {
+      *link = pin->next;
+      if (a->slot != SHMD_NO_SLOT) store_pin(a);
+      break;
+    }
+  }
+  pthread_mutex_unlock(&a->pin_mutex);
+}
+
+/* Pins the state after the last commit. */
+static int take_pin(shmd_attachment* a, bool revocable, shmd_pin* pin) {
   shmd_control* c = shmd_control_of(a);
   int result;
   if (shmd_load_relaxed(a->generation) == 0 || a->slot == SHMD_NO_SLOT) {
@@ -44,7 +73,7 @@ int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin) {
   pthread_mutex_unlock(&a->pin_mutex);
   result = shmd_lock_quiesce(a);
   if (result < 0) {
-    shmd_pin_drop(a, pin);
+    drop_pin(a, pin);
     return result;
   }
   pthread_mutex_lock(&a->pin_mutex);
@@ -53,19 +82,6 @@ int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin) {
   store_pin(a);
   pthread_mutex_unlock(&a->pin_mutex);
   return 0;
-}
-
-void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin) {
-  shmd_pin** link;
-  pthread_mutex_lock(&a->pin_mutex);
-  for (link = &a->pins; *link != NULL; link = &(*link)->next) {
-    if (*link == pin) {
-      *link = pin->next;
-      if (a->slot != SHMD_NO_SLOT) store_pin(a);
-      break;
-    }
-  }
-  pthread_mutex_unlock(&a->pin_mutex);
 }
 
 void shmd_engine_after_fork(shmd_attachment* a) {
@@ -208,15 +224,10 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
 
 /* ---- the ABI's part ---- */
 
-int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
-  shmd_attachment* a;
-  shmd_snapshot* s;
+static int open_snapshot(shmd_dict* d, shmd_snapshot** out) {
+  shmd_attachment* a = d->attachment;
+  shmd_snapshot* s = (shmd_snapshot*)calloc(1, sizeof *s);
   int result = 0;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_snapshot_open: the handle is closed");
-  if (out == NULL)
-    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_open: a dict and a place for the snapshot are needed");
-  a = d->attachment;
-  s = (shmd_snapshot*)calloc(1, sizeof *s);
   if (s == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a snapshot", a->name);
   s->a = a;
   s->dict = d;
@@ -229,7 +240,7 @@ int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
     s->position = UINT64_MAX;
   } else {
     s->kind = SHMD_SNAP_PINNED;
-    result = shmd_pin_take(a, true, &s->pin);
+    result = take_pin(a, true, &s->pin);
     s->position = s->pin.position & ~UINT64_C(7);
   }
   if (result < 0) {
@@ -240,13 +251,26 @@ int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
   return 0;
 }
 
-void shmd_snapshot_close(shmd_snapshot* s) {
-  if (s == NULL) return;
-  if (s->kind == SHMD_SNAP_PINNED) shmd_pin_drop(s->a, &s->pin);
-  free(s);
+int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
+  int result;
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_snapshot_open: the handle is closed");
+  if (out == NULL)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_open: a dict and a place for the snapshot are needed");
+  result = enter();
+  if (result < 0) return result;
+  result = open_snapshot(d, out);
+  leave();
+  return result;
 }
 
-uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s->position; }
+void shmd_snapshot_close(shmd_snapshot* s) {
+  if (s == NULL || enter() < 0) return;
+  if (s->kind == SHMD_SNAP_PINNED) drop_pin(s->a, &s->pin);
+  free(s);
+  leave();
+}
+
+uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s != NULL ? s->position : 0; }
 
 static int snapshot_find(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, void* buffer,
                          size_t capacity, size_t* size, shmd_node* child) {
@@ -302,28 +326,12 @@ int shmd_snapshot_node(shmd_snapshot* s, shmd_node node, const void* key, size_t
   return snapshot_find(s, node, key, key_size, NULL, 0, NULL, child);
 }
 
-int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view) {
-  shmd_attachment* a;
+static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_pin* pin, shmd_view* view) {
+  shmd_attachment* a = d->attachment;
   shmd_snapshot s;
   shmd_record_view v;
-  shmd_pin* pin;
   shmd_key k;
-  int result, tries;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_view_open: the handle is closed");
-  if (view == NULL || (key == NULL && key_size != 0))
-    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_view_open: NULL where a value was promised");
-  a = d->attachment;
-  if (a->read_only)
-    return shmd_fail(SHMD_ERR_READ_ONLY, "dict '%s': a read-only handle cannot hold bytes in place; use get", a->name);
-  if (shmd_transaction_mine(a))
-    return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no views inside a transaction; use get", a->name);
-  pin = (shmd_pin*)calloc(1, sizeof *pin);
-  if (pin == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a view", a->name);
-  result = shmd_pin_take(a, false, pin);
-  if (result < 0) {
-    free(pin);
-    return result;
-  }
+  int result = SHMD_ERR_BUSY, tries;
   s.a = a;
   s.dict = d;
   s.forks = a->forks;
@@ -334,15 +342,10 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   k.data = key;
   k.size = key_size;
   k.hash = shmd_hash_key(a->reader.hash_seed, key, key_size);
-  result = SHMD_ERR_BUSY;
   if (node.id != 0) {
     const shmd_node_entry* e;
     const int alive = shmd_read_node(&a->reader, node, &e);
-    if (alive < 0) {
-      shmd_pin_drop(a, pin);
-      free(pin);
-      return alive;
-    }
+    if (alive < 0) return alive;
   }
   for (tries = 0; tries < 1 << 20; ++tries) {
     const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->recycle);
@@ -351,23 +354,46 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
     result = SHMD_ERR_BUSY;
   }
   if (result == 0 && v.kind != SHMD_REC_PUT) result = SHMD_ERR_IS_A_DICT;
-  if (result != 0) {
-    shmd_pin_drop(a, pin);
-    free(pin);
-    return result;
-  }
+  if (result != 0) return result;
   view->data = v.value;
   view->size = v.value_size;
   view->pin = pin;
   return 0;
 }
 
+int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view) {
+  shmd_attachment* a;
+  shmd_pin* pin;
+  int result;
+  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_view_open: the handle is closed");
+  if (view == NULL || (key == NULL && key_size != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_view_open: NULL where a value was promised");
+  a = d->attachment;
+  if (a->read_only)
+    return shmd_fail(SHMD_ERR_READ_ONLY, "dict '%s': a read-only handle cannot hold bytes in place; use get", a->name);
+  if (shmd_transaction_mine(a))
+    return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no views inside a transaction; use get", a->name);
+  result = enter();
+  if (result < 0) return result;
+  pin = (shmd_pin*)calloc(1, sizeof *pin);
+  if (pin == NULL) result = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a view", a->name);
+  if (result >= 0) result = take_pin(a, false, pin);
+  if (result >= 0) {
+    result = open_view(d, node, key, key_size, pin, view);
+    if (result != 0) drop_pin(a, pin);
+  }
+  if (result != 0) free(pin);
+  leave();
+  return result;
+}
+
 void shmd_view_close(shmd_dict* d, shmd_view* view) {
   shmd_pin* pin;
-  if (d == NULL || view == NULL || view->pin == NULL) return;
+  if (d == NULL || view == NULL || view->pin == NULL || enter() < 0) return;
   pin = (shmd_pin*)view->pin;
   view->pin = NULL;
   view->data = NULL;
-  shmd_pin_drop(d->attachment, pin);
+  drop_pin(d->attachment, pin);
   free(pin);
+  leave();
 }

@@ -34,10 +34,6 @@ struct shmd_snapshot {
   shmd_pin pin;
 };
 
-/* Pins the state after the last commit. */
-int shmd_pin_take(shmd_attachment* a, bool revocable, shmd_pin* pin);
-void shmd_pin_drop(shmd_attachment* a, shmd_pin* pin);
-
 /* Still good after a read? 0, SNAPSHOT_TOO_OLD, BUSY (an optimistic snapshot was overtaken). */
 int shmd_snapshot_valid(const shmd_snapshot* s);
 /* The index reference of a dict as this snapshot sees it. 0, REMOVED, CORRUPT. */

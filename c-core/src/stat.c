@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "call.h"
 #include "error.h"
 #include "object.h"
 #include "platform.h"
@@ -10,9 +11,11 @@
 static uint32_t count_pins(shmd_attachment* a) {
   const struct shmd_pin* p;
   uint32_t count = 0;
+  shmd_lock_busy(true);
   (void)pthread_mutex_lock(&a->pin_mutex);
   for (p = a->pins; p != NULL; p = p->next) ++count;
   (void)pthread_mutex_unlock(&a->pin_mutex);
+  shmd_lock_busy(false);
   return count;
 }
 
@@ -25,6 +28,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   uint32_t i;
   if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_stat: the handle is closed");
   if (s == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_stat: a place for the answer is needed");
+  if (shmd_lock_self.busy) return shmd_call_interrupted();
   a = d->attachment;
   c = shmd_control_of(a);
   super = a->super;

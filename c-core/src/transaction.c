@@ -16,10 +16,12 @@ int shmd_transaction_begin(shmd_attachment* a, int64_t timeout) {
     return shmd_fail(SHMD_ERR_BUSY, "dict '%s': a transaction cannot begin inside another call", a->name);
   result = shmd_lock_acquire(a, timeout);
   if (result < 0 || result == SHMD_TIMED_OUT) return result;
+  shmd_lock_busy(true);
   t->user = true;
   t->begun_debt = t->debt;
   t->begun_at = shmd_load_acquire(&shmd_control_of(a)->published);
   shmd_local_store(&a->reader.writer, shmd_os_thread());
+  shmd_lock_busy(false);
   return result;
 }
 

@@ -419,7 +419,7 @@ TEST_CASE("a nested dict of three small keys costs less than 1 KiB") {
   REQUIRE(d.check().empty());
 }
 
-// Guard: shmd_pin_drop raises pin_version, look_at_pins sees the pin gone, the cleaner goes on.
+// Guard: drop_pin (snapshot.c) raises pin_version, look_at_pins sees the pin gone, the cleaner goes on.
 TEST_CASE("memory comes back after a snapshot held during heavy writing") {
   Dict d(support::unique_name("memory"), options_of());
   Meter meter(d, 248);

@@ -1,7 +1,9 @@
-// A snapshot taken while a write stands still at one of its stores, at each of them in turn: not left to chance.
+// A snapshot taken while a write stands still at one of its stores, at each of them in turn: not left to chance. By another
+// thread, and by a signal handler of the writer's own.
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "redo.h"
 #include "support/catch.hpp"
@@ -29,7 +31,7 @@ void put(shmd_dict* d, std::uint64_t key, std::uint64_t value) {
 
 } // namespace
 
-// Guard: shmd_lock_quiesce() in shmd_pin_take() (snapshot.c): a write that was under way when the pin was stored has not
+// Guard: shmd_lock_quiesce() in take_pin() (snapshot.c): a write that was under way when the pin was stored has not
 // seen it, and keeps no older version.
 TEST_CASE("a snapshot taken while a write stands at any of its stores sees the key before or after it") {
   Dict d(support::unique_name("quiesce"));
@@ -64,5 +66,74 @@ TEST_CASE("a snapshot taken while a write stands at any of its stores sees the k
   }
   shmd_crash_trace = nullptr;
   REQUIRE(stood > 10);
+  REQUIRE(d.check().empty());
+}
+
+namespace {
+
+// What a signal handler that interrupts this thread at a store would do.
+thread_local shmd_dict* interrupted = nullptr;
+std::uint64_t interruptions = 0;
+std::string admitted; // calls that were not refused
+
+void interrupt(const void*) {
+  shmd_dict* d = std::exchange(interrupted, nullptr); // the handler's own stores are no interruptions
+  if (d == nullptr) return;
+  const auto refused = [](const char* what, int result) {
+    if (result != SHMD_ERR_BUSY && result != SHMD_ERR_IN_TRANSACTION)
+      admitted += std::string(what) + ": " + std::to_string(result) + "\n";
+  };
+  ++interruptions;
+  shmd_snapshot* s = nullptr;
+  shmd_view view;
+  static shmd_stats stats;
+  refused("snapshot", shmd_snapshot_open(d, &s));
+  refused("view", shmd_view_open(d, shmd_root(), "k", 1, &view));
+  refused("put", shmd_put(d, shmd_root(), "k", 1, "h", 1, 0));
+  refused("lock", shmd_lock(d, 0));
+  refused("stat", shmd_stat(d, &stats));
+  interrupted = d;
+}
+
+} // namespace
+
+// Guards: `busy` (call.h), asked and set by enter() in snapshot.c, in the calls that write, and by shmd_lock_busy() round
+// mutexes. Without it the handler would wait for ever for pin_mutex, or shmd_lock_quiesce() would find the lock its own
+// thread's and show it half a commit.
+TEST_CASE("a signal handler that interrupts a call at any of its stores is refused, snapshots too") {
+  Dict d(support::unique_name("interrupted")), other(support::unique_name("interrupted"));
+  d.put("k", "v");
+  shmd_crash_trace = interrupt;
+  const auto during = [&](const char* what, auto call) {
+    INFO(what);
+    admitted.clear();
+    const auto before = interruptions;
+    interrupted = d;
+    call();
+    interrupted = nullptr;
+    CHECK(admitted == "");
+    CHECK(interruptions > before);
+  };
+  shmd_snapshot* s = nullptr;
+  shmd_view view;
+  during("put", [&] { d.put("k", "another value"); });
+  during("insert", [&] { d.put("new", "value"); });
+  during("erase", [&] { d.erase("new"); });
+  during("nested dict", [&] { d.put("x", "y", d.child("nested")); });
+  during("snapshot_open", [&] { support::must(shmd_snapshot_open(d, &s), "snapshot"); });
+  during("snapshot_close", [&] { shmd_snapshot_close(s); });
+  during("view_open", [&] { support::must(shmd_view_open(d, shmd_root(), "k", 1, &view), "view"); });
+  during("view_close", [&] { shmd_view_close(d, &view); });
+  during("transaction", [&] {
+    support::must(shmd_begin(d, 0), "begin");
+    d.put("k", "1");
+    d.put("l", "2");
+    support::must(shmd_commit(d), "commit");
+  });
+  during("another dict", [&] { other.put("k", "v"); });
+  during("open and close", [&] { const Dict third(support::unique_name("interrupted")); });
+  shmd_crash_trace = nullptr;
+  REQUIRE(d.get("k") == "1");
+  REQUIRE(d.stat().pins == 0);
   REQUIRE(d.check().empty());
 }

@@ -60,18 +60,56 @@ void claim(shmd_dict* d, Arena& arena, std::uint64_t me) {
 Arena* signal_arena = nullptr;
 shmd_dict* signal_dict = nullptr;
 
-// Interrupts whatever the thread does: inside a call it must be refused, outside it may write.
+// Interrupts whatever the thread does: inside a call it must be refused, outside it may write, and look back.
 void on_signal(int) {
   const int saved = errno;
-  const int result = put(signal_dict, "signal", 1);
-  if (result >= 0)
-    ++signal_arena->handled;
-  else if (result == SHMD_ERR_BUSY)
-    ++signal_arena->refused;
-  else
-    ++signal_arena->errors;
+  const auto count = [](int result) {
+    if (result >= 0)
+      ++signal_arena->handled;
+    else if (result == SHMD_ERR_BUSY)
+      ++signal_arena->refused;
+    else
+      ++signal_arena->errors;
+    return result >= 0;
+  };
+  static std::uint64_t turn = 0;
+  ++turn;
+  (void)count(shmd_put(signal_dict, shmd_root(), "signal", 6, &turn, sizeof turn, 0));
+  shmd_snapshot* s = nullptr;
+  if (count(shmd_snapshot_open(signal_dict, &s))) {
+    std::uint64_t value = 0;
+    std::size_t size = 0;
+    if (!shmd_in_transaction(signal_dict) && // whose own view may well have one of them only
+        shmd_snapshot_get(s, shmd_root(), "pair1", 5, &value, sizeof value, &size) == SHMD_OK) {
+      const std::uint64_t first = value;
+      if (shmd_snapshot_get(s, shmd_root(), "pair2", 5, &value, sizeof value, &size) != SHMD_OK || value != first)
+        ++signal_arena->errors;
+    }
+    shmd_snapshot_close(s);
+  }
   errno = saved;
 }
+
+// Ends a test that hangs in a way that no join can end.
+class Watchdog {
+ public:
+  explicit Watchdog(std::chrono::seconds limit)
+      : thread_([this, limit] {
+          if (eventually([this] { return done_.load(); }, limit)) return;
+          std::cerr << "a thread hangs" << std::endl;
+          std::abort();
+        }) {}
+  ~Watchdog() {
+    done_ = true;
+    thread_.join();
+  }
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
 
 int claimant_process(const std::string& name, Arena& arena, int threads, std::uint64_t id) {
   Handle first(name), second(name);
@@ -116,8 +154,10 @@ TEST_CASE("threads, processes, handles and owners that are killed never hold the
   REQUIRE(arena->recovered > 0);
 }
 
-// The mechanism: `busy` in lock.c, set from the first instruction of a call to its last.
-TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writes", "[lock][signal]") {
+// The mechanism: `busy` in lock.c and snapshot.c, set from the first instruction of a call to its last. Which stores it
+// covers is the business of core/quiesce_test.cpp.
+TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writes and takes snapshots",
+          "[lock][signal]") {
   Name name("signal");
   Handle d(name);
   Shared<Arena> arena;
@@ -129,10 +169,19 @@ TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writ
   REQUIRE(sigaction(SIGUSR1, &action, &before) == 0);
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> puts{0};
+  const Watchdog watchdog(20s);
   std::thread worker([&] {
     while (!stop) {
       if (put(d, "worker", puts) < 0) ++arena->errors;
       claim(d, *arena, 1);
+      if (shmd_begin(d, SHMD_FOREVER) < 0 || put(d, "pair1", puts) < 0 || put(d, "pair2", puts) < 0 ||
+          shmd_commit(d) < 0)
+        ++arena->errors;
+      shmd_snapshot* s = nullptr;
+      if (shmd_snapshot_open(d, &s) < 0)
+        ++arena->errors;
+      else
+        shmd_snapshot_close(s);
       ++puts;
     }
   });

@@ -588,7 +588,7 @@ TEST_CASE("keys never vanish when their arrays are rebuilt and the old ones reus
       });
 }
 
-// Guards: shmd_lock_quiesce() in shmd_pin_take() (snapshot.c): a write that was under way when the pin was stored has not
+// Guards: shmd_lock_quiesce() in take_pin() (snapshot.c): a write that was under way when the pin was stored has not
 // seen it, and keeps no older version.
 TEST_CASE("a snapshot taken in the middle of a write sees the key before or after it") {
   Dict d(support::unique_name("quiesce"), options());

@@ -17,7 +17,13 @@
  * Thread safety. Every function may be called by any thread on one handle at the same time, but for shmd_close (the last
  * call on a handle) and the functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
  * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's.
- * Signal handlers: calls that would write while the interrupted thread is inside a call get SHMD_ERR_BUSY.
+ * Signal handlers may call shmd_get, shmd_contains, shmd_count, shmd_node_check and shmd_node_open, the calls that write,
+ * lock or transact, and shmd_snapshot_open and shmd_view_open with what reads and closes the very thing that they opened.
+ * While the interrupted thread is inside a call of its own, those that write, lock or pin get SHMD_ERR_BUSY and change
+ * nothing (shmd_snapshot_close and shmd_view_close then leave open what they were given), as do reads that belong to its
+ * transaction. Reads of values never wait; all other calls may allocate, so a handler must not interrupt the
+ * application's allocator with them. Not in handlers: opening, closing and unlinking dicts, following, and what manage.h
+ * declares.
  */
 #ifndef SHMDICT_H
 #define SHMDICT_H
