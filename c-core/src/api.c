@@ -38,10 +38,17 @@ static int bad_key(const char* function, const void* key, size_t size) {
                    SHMD_MAX_KEY);
 }
 
+static int bad_buffer(const char* function) {
+  return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the buffer is NULL, and the capacity is not 0", function);
+}
+
 #define CHECK_HANDLE(function) \
   if (SHMD_UNLIKELY(d == NULL)) return no_handle(function)
 #define CHECK_KEY(function) \
   if (SHMD_UNLIKELY(key_size > SHMD_MAX_KEY || (key == NULL && key_size != 0))) return bad_key(function, key, key_size)
+
+#define CHECK_TIMEOUT(function, timeout) \
+  if (SHMD_UNLIKELY((timeout) < SHMD_DEFAULT_TIMEOUT)) return shmd_fail_timeout(function, timeout)
 
 SHMD_INLINE shmd_key make_key(const shmd_dict* d, const void* key, size_t size) {
   shmd_key k;
@@ -124,6 +131,14 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
 int shmd_close(shmd_dict* d) {
   int result;
   if (d == NULL) return 0;
+  if (d->attachment->hidden)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                     "dict '%s': the creator's callback cannot close it; let it fail instead", d->attachment->name);
+  if (shmd_lock_paused(d->attachment)) { /* the call that called back still needs the mapping */
+    d->next_closing = shmd_lock_self.closing;
+    shmd_lock_self.closing = d;
+    return 0;
+  }
   if (shmd_transaction_mine(d->attachment)) (void)shmd_transaction_end(d->attachment, false);
   while (shmd_lock_mine(d->attachment) && shmd_lock_release(d->attachment) == 0) {
   }
@@ -132,6 +147,19 @@ int shmd_close(shmd_dict* d) {
   result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
   free(d);
   return result;
+}
+
+/* Ends what a callback closed. Handles of a dict that another callback further out belongs to wait for the end of that. */
+static SHMD_NOINLINE void close_waiting(void) {
+  const shmd_error_info before = *shmd_last_error();
+  shmd_dict* d = shmd_lock_self.closing;
+  shmd_lock_self.closing = NULL;
+  while (d != NULL) {
+    shmd_dict* next = d->next_closing;
+    (void)shmd_close(d);
+    d = next;
+  }
+  *shmd_error_slot() = before; /* of the call that is just returning */
 }
 
 int shmd_unlink(const char* name) {
@@ -172,6 +200,7 @@ int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, voi
   int result;
   CHECK_HANDLE("shmd_get");
   CHECK_KEY("shmd_get");
+  if (SHMD_UNLIKELY(buffer == NULL && capacity != 0)) return bad_buffer("shmd_get");
   if (size == NULL) size = &ignored;
   k = make_key(d, key, key_size);
   if (!goes_long_way(d)) {
@@ -207,9 +236,9 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
   if (SHMD_UNLIKELY(result < 0)) return result;
   if (key_size == 8 && value_size == 8) {
     k.size = 8; /* constants for the compiler */
-    done = !(flags & SHMD_INSERT_ONLY) && shmd_overwrite(a, node, &k, value, 8);
+    done = !(flags & ~(uint32_t)SHMD_REPLACE_ONLY) && shmd_overwrite(a, node, &k, value, 8);
   } else {
-    done = !(flags & SHMD_INSERT_ONLY) && shmd_overwrite(a, node, &k, value, value_size);
+    done = !(flags & ~(uint32_t)SHMD_REPLACE_ONLY) && shmd_overwrite(a, node, &k, value, value_size);
   }
   if (SHMD_UNLIKELY(!done)) {
     const shmd_key general = k; /* a copy, or `k` itself could not stay in registers */
@@ -230,11 +259,14 @@ int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
 
 int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update, void* context) {
   shmd_key k;
+  int result;
   CHECK_HANDLE("shmd_update");
   CHECK_KEY("shmd_update");
   if (update == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_update: the callback is NULL");
   k = make_key(d, key, key_size);
-  return shmd_dict_update(d->attachment, node, &k, update, context);
+  result = shmd_dict_update(d->attachment, node, &k, update, context);
+  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL)) close_waiting();
+  return result;
 }
 
 int shmd_count(shmd_dict* d, shmd_node node, uint64_t* count) {
@@ -267,6 +299,8 @@ int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   CHECK_HANDLE("shmd_node_open");
   CHECK_KEY("shmd_node_open");
   if (child == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_node_open: a place for the dict is needed");
+  if (SHMD_UNLIKELY((flags & ~(uint32_t)(SHMD_NODE_CREATE | SHMD_NODE_REPLACE)) != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_node_open: flags %#x are unknown", (unsigned)flags);
   k = make_key(d, key, key_size);
   r = d->reader;
   if (!goes_long_way(d) && !(flags & SHMD_NODE_REPLACE)) {
@@ -307,6 +341,7 @@ int shmd_node_check(shmd_dict* d, shmd_node node) {
 
 int shmd_lock(shmd_dict* d, int64_t timeout) {
   CHECK_HANDLE("shmd_lock");
+  CHECK_TIMEOUT("shmd_lock", timeout);
   return shmd_lock_acquire(d->attachment, timeout);
 }
 
@@ -321,6 +356,8 @@ int shmd_lock_with(shmd_dict* d, const shmd_lock_options* options) {
   if (options == NULL) return shmd_lock_acquire(d->attachment, SHMD_DEFAULT_TIMEOUT);
   if (options->struct_size != sizeof *options)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_with: initialise the options with shmd_lock_options_init");
+  CHECK_TIMEOUT("shmd_lock_with", options->timeout);
+  CHECK_TIMEOUT("shmd_lock_with", options->sleep_time);
   return shmd_lock_acquire_as(d->attachment, options);
 }
 
@@ -345,6 +382,7 @@ int shmd_lock_status(shmd_dict* d, shmd_lock_info* info) {
 
 int shmd_begin(shmd_dict* d, int64_t timeout) {
   CHECK_HANDLE("shmd_begin");
+  CHECK_TIMEOUT("shmd_begin", timeout);
   return shmd_transaction_begin(d->attachment, timeout);
 }
 

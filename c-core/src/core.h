@@ -91,6 +91,7 @@ struct shmd_dict {
   shmd_event_fn hook;  /* event.c */
   void* hook_context;
   struct shmd_dict* next_hook;
+  struct shmd_dict* next_closing; /* call.h: `closing` */
 };
 
 SHMD_INLINE shmd_control* shmd_control_of(const shmd_attachment* a) { return a->reader.control; }

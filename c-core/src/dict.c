@@ -66,8 +66,15 @@ static bool retry(shmd_attachment* a, int result, int* tries) {
 
 static bool exists(const shmd_cursor* c) { return c->found && c->record.kind != SHMD_REC_ERASE; }
 
+/* Id 0 is the root's only without a generation; with one it is a handle that the application made up. */
+static int resolve(shmd_tx* t, shmd_node node, uint32_t* id) {
+  if (SHMD_UNLIKELY(node.id == 0 && node.generation != 0))
+    return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': there is no such nested dict; look it up", t->a->name);
+  return shmd_node_resolve(t, node, id);
+}
+
 static int locate(shmd_tx* t, shmd_node node, const shmd_key* key, uint32_t* id, shmd_cursor* c) {
-  const int result = shmd_node_resolve(t, node, id);
+  const int result = resolve(t, node, id);
   return result < 0 ? result : shmd_index_find(t, *id, key->hash, key->data, key->size, c);
 }
 
@@ -181,6 +188,9 @@ static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void*
   uint32_t id;
   int result = locate(t, node, key, &id, &c);
   if (result < 0) return result;
+  if (flags > SHMD_REPLACE_ONLY) /* looked at here, which costs the short way nothing */
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: flags %#x are unknown, or exclude each other",
+                     (unsigned)flags);
   if ((flags & SHMD_INSERT_ONLY) && exists(&c)) return SHMD_EXISTS;
   if ((flags & SHMD_REPLACE_ONLY) && !exists(&c)) return SHMD_NOT_FOUND;
   return stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
@@ -222,6 +232,18 @@ int shmd_dict_erase(shmd_attachment* a, shmd_node node, const shmd_key* key) {
   return result;
 }
 
+#define NONSENSE SHMD_TRUNCATED /* for an answer that says nothing, or bytes that are not there */
+
+/* What is to become of the present value. Other calls of this thread are allowed meanwhile. */
+static int ask(shmd_attachment* a, shmd_update_fn update, void* context, const void* old, size_t old_size,
+               const void** value, size_t* size) {
+  const uint32_t floor = shmd_call_pause(a);
+  const int answer = update(context, old, old_size, value, size);
+  shmd_call_resume(a, floor);
+  if (answer == SHMD_OK) return SHMD_LIKELY(*value != NULL || *size == 0) ? SHMD_OK : NONSENSE;
+  return answer < 0 || answer == SHMD_KEPT || answer == SHMD_NOT_FOUND ? answer : NONSENSE;
+}
+
 static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update, void* context,
                        const void** value, size_t* size, int* answer) {
   shmd_tx* t = shmd_tx_of(a);
@@ -234,16 +256,19 @@ static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, 
     return shmd_fail(SHMD_ERR_IS_A_DICT, "dict '%s': the key holds a nested dict, not a value", a->name);
   if (*answer == SHMD_END) { /* asked once: a retry for want of room uses the same answer */
     const uint64_t commits = t->commit_count, staged = t->stages;
-    const uint32_t floor = shmd_call_pause(a); /* other calls of this thread are allowed meanwhile */
-    *answer = exists(&c) ? update(context, c.record.value, c.record.value_size, value, size)
-                         : update(context, NULL, 0, value, size);
-    shmd_call_resume(a, floor);
+    *answer = exists(&c) ? ask(a, update, context, c.record.value, c.record.value_size, value, size)
+                         : ask(a, update, context, NULL, 0, value, size);
     if (t->commit_count != commits || t->stages != staged) {
       result = locate(t, node, key, &id, &c);
       if (result < 0) return result;
     }
   }
   if (*answer < 0) return SHMD_ERR_ABORTED;
+  if (*answer == NONSENSE)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                     "dict '%s': the update's callback gave no bytes for its value, or an answer that it has not; "
+                     "nothing changed",
+                     a->name);
   if (*answer == SHMD_KEPT) return SHMD_KEPT;
   if (*answer == SHMD_NOT_FOUND) return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
   if (*size > SHMD_MAX_VALUE || *size > a->max_size / 2)
@@ -257,14 +282,11 @@ static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* k
                            void* context, const void** value, size_t* size, int* answer) {
   shmd_found f;
   uint64_t ref;
-  uint32_t floor;
   if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
       shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
       (f.stamp & SHMD_REC_KIND) != SHMD_REC_PUT)
     return false;
-  floor = shmd_call_pause(a);
-  *answer = update(context, f.value, f.value_size, value, size);
-  shmd_call_resume(a, floor);
+  *answer = ask(a, update, context, f.value, f.value_size, value, size);
   return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);
 }
 
@@ -365,7 +387,7 @@ static int clear_once(shmd_tx* t, shmd_node node, shmd_node* fresh) {
   shmd_key key;
   uint64_t parent;
   uint32_t id;
-  int result = shmd_node_resolve(t, node, &id);
+  int result = resolve(t, node, &id);
   if (result < 0) return result;
   if (NODE(id, root) == 0) { /* empty already */
     *fresh = node;
@@ -444,7 +466,7 @@ int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count) {
   uint32_t id;
   int result = shmd_call_enter(a);
   if (result < 0) return result;
-  result = shmd_node_resolve(t, node, &id);
+  result = resolve(t, node, &id);
   if (result >= 0) *count = NODE(id, count);
   if (!t->user) shmd_tx_abort(t);
   shmd_call_leave(a);

@@ -102,3 +102,9 @@ int shmd_fail_plain(int code, const char* message) {
   store(code, 0, message);
   return code;
 }
+
+int shmd_fail_timeout(const char* function, int64_t timeout) {
+  return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                   "%s: a time of %lld ns is negative; use 0 or more, SHMD_FOREVER or SHMD_DEFAULT_TIMEOUT", function,
+                   (long long)timeout);
+}

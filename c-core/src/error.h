@@ -13,6 +13,8 @@ int shmd_fail(int code, const char* format, ...) __attribute__((format(printf, 2
 int shmd_fail_errno(int code, int error, const char* format, ...) __attribute__((format(printf, 3, 4)));
 /* Without formatting: safe in a signal handler. */
 int shmd_fail_plain(int code, const char* message);
+/* For a timeout below SHMD_DEFAULT_TIMEOUT, a difference of times as a rule: INVALID_ARGUMENT. */
+int shmd_fail_timeout(const char* function, int64_t timeout);
 /* For filling in holder fields (pid, thread, program, held, waited) after shmd_fail. */
 shmd_error_info* shmd_error_slot(void);
 

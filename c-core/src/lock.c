@@ -73,6 +73,7 @@ static bool mine(const shmd_attachment* a, const shmd_lock_thread* me) {
 }
 
 bool shmd_lock_mine(const shmd_attachment* a) { return mine(a, &shmd_lock_self); }
+bool shmd_lock_paused(const shmd_attachment* a) { return shmd_lock_mine(a) && a->paused != 0; }
 
 void shmd_lock_tell(shmd_lock_thread* me) {
   if (me->busy || me->holds != 0) return;

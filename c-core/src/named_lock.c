@@ -197,6 +197,7 @@ static int take(shmd_dict* d, const lock_key* k, int64_t timeout) {
   shmd_attachment* a = d->attachment;
   const uint64_t* turn = &shmd_control_of(a)->named_turn;
   const uint64_t limit = timeout < 0 ? (uint64_t)a->timeout : (uint64_t)timeout, start = shmd_os_now();
+  if (timeout < SHMD_DEFAULT_TIMEOUT) return shmd_fail_timeout("taking a named lock", timeout);
   if (shmd_transaction_mine(a))
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': a named lock cannot be taken inside a transaction", a->name);
   for (;;) {

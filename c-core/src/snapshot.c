@@ -153,9 +153,10 @@ static bool lived(const shmd_snapshot* s, shmd_node node) {
 
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
   const shmd_attachment* a = s->a;
+  const bool root = shmd_is_root(node);
   uint64_t steps;
   *id = node.id;
-  if (node.id == 0) {
+  if (root) {
     *id = (uint32_t)shmd_snapshot_word(s, a->super->control_offset + offsetof(shmd_control, root_node));
     for (steps = 0; *id < a->super->node_capacity; ++steps) {
       const uint64_t at = a->super->nodes_offset + *id * sizeof(shmd_node_entry);
@@ -165,8 +166,8 @@ int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_
       *id = (uint32_t)shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
     }
   }
-  if (node.id == 0 && (*id == 0 || *id >= a->super->node_capacity)) return corrupt(s);
-  if (node.id != 0 && !lived(s, node))
+  if (root && (*id == 0 || *id >= a->super->node_capacity)) return corrupt(s);
+  if (!root && !lived(s, node))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
   *ref =
       shmd_snapshot_word(s, a->super->nodes_offset + *id * sizeof(shmd_node_entry) + offsetof(shmd_node_entry, root));
@@ -342,7 +343,7 @@ static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_s
   k.data = key;
   k.size = key_size;
   k.hash = shmd_hash_key(a->reader.hash_seed, key, key_size);
-  if (node.id != 0) {
+  if (!shmd_is_root(node)) {
     const shmd_node_entry* e;
     const int alive = shmd_read_node(&a->reader, node, &e);
     if (alive < 0) return alive;

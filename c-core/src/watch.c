@@ -406,6 +406,7 @@ int shmd_follow_fd(shmd_follower* f) {
 int shmd_follow_wait(shmd_follower* f, int64_t timeout) {
   uint64_t limit, published, start = 0, gone = 0;
   if (f == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_wait: the follower is NULL");
+  if (timeout < SHMD_DEFAULT_TIMEOUT) return shmd_fail_timeout("shmd_follow_wait", timeout);
   limit = timeout < 0 ? (uint64_t)f->a->timeout : (uint64_t)timeout;
   f->pause = 0;
   for (;;) {

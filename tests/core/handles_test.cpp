@@ -1,4 +1,5 @@
 // Handles of nested dicts that lead nowhere: made up by the application, or kept beyond the dict's life.
+#include <shmdict/read.h>
 #include <sys/stat.h>
 
 #include <functional>
@@ -124,6 +125,29 @@ TEST_CASE("a handle that the application made up is a removed dict, and touches 
   REQUIRE(memory(d) == before);
   REQUIRE(d.check().empty());
   shmd_close(reader);
+}
+
+// Guards: shmd_is_root (read.h) in all that reads, resolve (dict.c) in all that writes.
+TEST_CASE("the root's id with a generation is no dict, least of all the root") {
+  Dict d(support::unique_name("handles"));
+  d.put("k", "v");
+  for (const std::uint32_t generation : {1u, 2u, 0xffffffffu}) {
+    expect_removed(reads, d, {0, generation});
+    expect_removed(writes, d, {0, generation});
+    REQUIRE(shmd_begin(d, 0) == 0); // reads go the long way there
+    for (const auto& c : reads) {
+      CAPTURE(c.what);
+      REQUIRE(c.call(d, {0, generation}) == SHMD_ERR_REMOVED);
+    }
+    REQUIRE(shmd_abort(d) == 0);
+  }
+  const std::uint64_t number = 7;
+  std::uint64_t value = 0;
+  REQUIRE(shmd_put(d, shmd_root(), &number, 8, &number, 8, 0) == 0);
+  REQUIRE(shmd_read_word(shmd_reader_of(d), {0, 1}, &number, 8, &value, 8) == SHMD_READ_NOT_PLAIN);
+  REQUIRE(shmd_read_word(shmd_reader_of(d), shmd_root(), &number, 8, &value, 8) == 0);
+  REQUIRE(d.get("k") == "v");
+  REQUIRE(d.count() == 2);
 }
 
 // Guard: lived (snapshot.c) looks at every dict above, not only at the handle's own.

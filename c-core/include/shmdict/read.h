@@ -103,6 +103,13 @@ SHMD_INLINE int shmd_record_read(const shmd_reader* r, uint64_t offset, shmd_rec
   return v->size <= r->max_size - offset;
 }
 
+/* Id 0 with a generation is no dict at all. One comparison, as `id` alone would be. */
+SHMD_INLINE int shmd_is_root(shmd_node node) {
+  uint64_t word;
+  memcpy(&word, &node, sizeof word);
+  return word == 0;
+}
+
 /* Whether a nested dict lives: it does if no ancestor was removed. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
 SHMD_INLINE int shmd_read_alive(const shmd_reader* r, shmd_node node) {
   /* SYNC root: observes the id stored by a clear of the root; the fresh node was complete before. */
@@ -127,17 +134,18 @@ SHMD_INLINE int shmd_read_alive(const shmd_reader* r, shmd_node node) {
 
 /* Finds the entry of a live dict. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
 SHMD_INLINE int shmd_read_node(const shmd_reader* r, shmd_node node, const shmd_node_entry** out) {
+  const int of_root = shmd_is_root(node);
   uint64_t id = node.id;
   /* SYNC root: as above. */
-  if (SHMD_LIKELY(id == 0)) id = (uint32_t)shmd_load_acquire(&shmd_reader_control(r)->root_node);
-  if (SHMD_UNLIKELY(id >= r->node_capacity)) return node.id != 0 ? SHMD_ERR_REMOVED : SHMD_ERR_CORRUPT;
+  if (SHMD_LIKELY(of_root)) id = (uint32_t)shmd_load_acquire(&shmd_reader_control(r)->root_node);
+  if (SHMD_UNLIKELY(id >= r->node_capacity)) return of_root ? SHMD_ERR_CORRUPT : SHMD_ERR_REMOVED;
   *out = r->nodes + id;
-  return SHMD_LIKELY(node.id == 0) ? 0 : shmd_read_alive(r, node);
+  return SHMD_LIKELY(of_root) ? 0 : shmd_read_alive(r, node);
 }
 
 /* The reference to a live dict's index. 0, SHMD_ERR_REMOVED or SHMD_ERR_CORRUPT. */
 SHMD_INLINE int shmd_read_index(const shmd_reader* r, shmd_node node, uint64_t* ref) {
-  if (SHMD_LIKELY(node.id == 0)) {
+  if (SHMD_LIKELY(shmd_is_root(node))) {
     /* SYNC index: observes a reference; what it refers to was written before it was published. */
     *ref = shmd_load_acquire(&shmd_reader_control(r)->root_index);
     return 0;
@@ -325,7 +333,7 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   const uint64_t *words, *record;
   uint64_t ref, mask, i, at;
   uint32_t likely;
-  if (node.id == 0) {
+  if (shmd_is_root(node)) {
     /* SYNC index: as in shmd_read_index. */
     ref = shmd_load_acquire(&control->root_index);
   } else if (SHMD_UNLIKELY(shmd_read_index(reader, node, &ref) != 0)) {

@@ -130,7 +130,8 @@ SHMD_API uint32_t shmd_layout_version(void);
 
 typedef struct shmd_dict shmd_dict; /* a handle: local to the process, inherited by forked children */
 
-/* A dict of the tree. Ids are reused, generations never repeat for an id. {0, 0} is the root. A plain value; no cleanup. */
+/* A dict of the tree. Ids are reused, generations never repeat for an id. {0, 0} is the root; what no call gave out is a
+ * removed dict. A plain value; no cleanup. */
 typedef struct shmd_node {
   uint32_t id;
   uint32_t generation;
@@ -196,7 +197,8 @@ static inline void shmd_options_init(shmd_options* options) {
  */
 SHMD_API int shmd_open(const char* name, const shmd_options* options, shmd_dict** out);
 
-/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored. */
+/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored.
+ * Within a callback of shmd_update on the same dict it takes effect when that call, the outermost one, returns. */
 SHMD_API int shmd_close(shmd_dict* d);
 
 /* Removes the name. Attached processes keep working on the nameless object. NO_SUCH_DICT if there is none.
@@ -219,12 +221,12 @@ static inline shmd_node shmd_root(void) {
  * NOT_ATTACHED, NO_SPACE (nothing changed), BUSY (from a signal handler). In the thread that has a transaction open on
  * the handle, reads and writes are part of it. */
 
-enum shmd_put_flags {
-  SHMD_INSERT_ONLY = 1, /* EXISTS if the key is there */
-  SHMD_REPLACE_ONLY = 2 /* NOT_FOUND if it is not */
+enum shmd_put_flags {                       /* one of them or none */
+                      SHMD_INSERT_ONLY = 1, /* EXISTS if the key is there */
+                      SHMD_REPLACE_ONLY = 2 /* NOT_FOUND if it is not */
 };
 
-/* Copies up to `capacity` bytes of the value to `buffer` and stores its full size in *size. 0; SHMD_TRUNCATED if it did
+/* Copies up to `capacity` bytes of the value to `buffer` (NULL if that is 0) and stores its full size in *size. 0; SHMD_TRUNCATED if it did
  * not fit (the bytes copied are then unspecified); SHMD_NOT_FOUND. Errors: IS_A_DICT, BUSY (read-only handle, data kept
  * changing). */
 SHMD_API int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, void* buffer, size_t capacity,
@@ -243,6 +245,7 @@ SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t ke
 /*
  * Read, modify, write as one step under the lock. `update` gets the present value (old == NULL: absent) and answers:
  *   SHMD_OK store (*value, *value_size);  SHMD_KEPT leave it;  SHMD_NOT_FOUND erase it;  negative: give up, returned as is.
+ * Anything else, and a value of some size that is NULL, is INVALID_ARGUMENT: nothing changes.
  * `old` points into shared memory and is valid until the callback returns or makes its first write; *value must stay valid
  * until shmd_update returns. Other calls on the handle are allowed inside. A negative answer of the callback is returned as
  * it is. Returns 0, SHMD_KEPT, SHMD_NOT_FOUND (erase of an absent key), or an error.
@@ -274,7 +277,7 @@ SHMD_API int shmd_node_check(shmd_dict* d, shmd_node node);
 /* ---- lock and transactions ---------------------------------------------------------------------------------------- */
 
 #define SHMD_FOREVER INT64_MAX
-#define SHMD_DEFAULT_TIMEOUT (-1)
+#define SHMD_DEFAULT_TIMEOUT (-1) /* options.timeout; any other negative time is INVALID_ARGUMENT */
 
 /* The writers' lock, explicitly, re-entrant per thread. timeout in ns: 0 = try, SHMD_FOREVER, SHMD_DEFAULT_TIMEOUT.
  * 0; SHMD_RECOVERED (taken over from a dead owner); SHMD_TIMED_OUT (holder in shmd_last_error). Readers go on reading. */
@@ -353,7 +356,7 @@ typedef struct shmd_iter shmd_iter;
  * transaction it shows that transaction's state and must be closed before it ends. */
 SHMD_API int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out);
 SHMD_API void shmd_snapshot_close(shmd_snapshot* s);
-SHMD_API uint64_t shmd_snapshot_position(const shmd_snapshot* s); /* log position it shows */
+SHMD_API uint64_t shmd_snapshot_position(const shmd_snapshot* s); /* log position it shows; 0 of NULL */
 SHMD_API int shmd_snapshot_get(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, void* buffer,
                                size_t capacity, size_t* size);
 SHMD_API int shmd_snapshot_node(shmd_snapshot* s, shmd_node node, const void* key, size_t key_size, shmd_node* child);
