@@ -1,6 +1,8 @@
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 
 #include "support.hpp"
@@ -258,4 +260,69 @@ TEST_CASE("snapshots and iterators outlive the close of their dict") {
   s.reset();
   CHECK(++it == decltype(it)());
   CHECK_FALSE(shm::unlink(own.name));
+}
+
+// Guard: node() in snapshot.hpp.
+TEST_CASE("a moved-from snapshot throws closed, the one it was moved to goes on") {
+  Own<ints> own("snapshot_move");
+  own.d["a"] = 1;
+  auto s = own.d.snapshot();
+  const auto moved = std::move(s);
+  // NOLINTBEGIN(bugprone-use-after-move)
+  CHECK_THROWS_AS(s.get("a"), shm::closed);
+  CHECK_THROWS_AS(s.at("a"), shm::closed);
+  CHECK_THROWS_AS(s["a"], shm::closed);
+  CHECK_THROWS_AS(s.contains("a"), shm::closed);
+  CHECK_THROWS_AS(s.size(), shm::closed);
+  CHECK_THROWS_AS(s.empty(), shm::closed);
+  CHECK_THROWS_AS(s.begin(), shm::closed);
+  CHECK_THROWS_AS(s.find("a"), shm::closed);
+  CHECK_THROWS_AS(s.keys(), shm::closed);
+  CHECK_THROWS_AS(s.to_map(), shm::closed);
+  CHECK(s.position() == 0);
+  CHECK_FALSE(s.exists());
+  // NOLINTEND(bugprone-use-after-move)
+  CHECK(moved.at("a") == 1);
+  auto keys = moved.keys();
+  const auto kept = std::move(keys);
+  CHECK(keys.to_vector().empty()); // NOLINT(bugprone-use-after-move)
+  CHECK(kept.to_vector().size() == 1);
+}
+
+// Guard: keep_open (handle.hpp), in update() and get_or_compute().
+TEST_CASE("a function given to update() may close its dict, or destroy it, and the value is stored") {
+  using nested = shm::dict<std::string, shm::dict<std::string, int>>;
+  const support::Name name("close_within"), tree("close_within_tree");
+  const bool destroy = GENERATE(false, true);
+  const auto end = [destroy](auto& d) {
+    if (destroy)
+      d.reset();
+    else
+      d->close();
+  };
+  const auto options = support::small().unlink(shm::never);
+  {
+    auto d = std::make_unique<ints>(name, options);
+    (*d)["a"] = 1;
+    CHECK((*d)["a"].update([&](int v) { return end(d), v + 1; }) == 2);
+    if (d) CHECK_THROWS_AS(d->get("a"), shm::closed);
+  }
+  {
+    auto d = std::make_unique<ints>(name, options);
+    CHECK(d->get("a") == 2);
+    const auto fail = [&](int v) -> int {
+      end(d);
+      throw std::runtime_error(std::to_string(v));
+    };
+    CHECK_THROWS_AS((*d)["a"].update(fail), std::runtime_error);
+  }
+  {
+    auto d = std::make_unique<nested>(tree, options);
+    CHECK((*d)["x"]["y"].update([&](int v) { return end(d), v + 1; }) == 1); // a level is missing
+  }
+  {
+    const ints d{shm::open_only, name};
+    CHECK(d.get("a") == 2);
+    CHECK(d.status().local.handles == 1); // what was closed has ended
+  }
 }

@@ -156,10 +156,12 @@ class value_proxy : public value_view<Place, K, V> {
   }
 
   // change(V) or change(V&) or change(std::optional<V>): the new value; void changes in place; an empty optional erases.
-  // It runs under the lock, once: keep it short. It may use the dict. What it throws is thrown on, the value is kept.
+  // It runs under the lock, once: keep it short. It may use the dict, even close it: the value is stored all the same. What
+  // it throws is thrown on, the value is kept.
   // Returns the new value (an optional if `change` returns one).
   template <class F>
   auto update(F&& change) && {
+    const detail::keep_open keep(this->place_.d, this->place_.owner);
     if constexpr (detail::takes_optional<std::remove_reference_t<F>, value_type>()) {
       return step_optional([&](std::optional<value_type>& v) { v = change(std::move(v)); });
     } else {

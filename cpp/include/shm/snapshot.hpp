@@ -6,7 +6,8 @@
 // handle it holds nothing back and fails with busy once a writer has committed. Inside a transaction it shows that
 // transaction's changes and must end before it. A dict may be closed while its snapshots live; they keep it mapped.
 // Thread safety: copies share state; use all of them, and iterators, in one thread at a time.
-// Errors: snapshot_too_old (it held back more than max_pin_bytes), busy, corrupt, removed (of an erased dict_ref).
+// Errors: snapshot_too_old (it held back more than max_pin_bytes), busy, corrupt, removed (of an erased dict_ref), closed
+// (it was moved from).
 #pragma once
 
 #include <cstddef>
@@ -108,7 +109,7 @@ class part_range {
 
   part_range(std::shared_ptr<snapshot_state> state, std::optional<shmd_node> node)
       : state_(std::move(state)), node_(node) {}
-  iterator begin() const { return node_ ? iterator(state_, *node_) : iterator(); }
+  iterator begin() const { return state_ && node_ ? iterator(state_, *node_) : iterator(); }
   iterator end() const noexcept { return {}; }
   std::vector<value_type> to_vector() const {
     std::vector<value_type> out;
@@ -144,13 +145,13 @@ class snapshot {
     return s;
   }
 
-  iterator begin() const { return node_ ? iterator(state_, *node_) : iterator(); }
+  iterator begin() const { return node() ? iterator(state_, *node_) : iterator(); }
   iterator end() const noexcept { return {}; }
 
   // By key: a copy, nullopt or the default if it is absent.
   std::optional<mapped_type> get(detail::arg_t<K> key) const {
     const detail::encoded_key<K> k(key);
-    if (!node_) return std::nullopt;
+    if (!node()) return std::nullopt;
     if constexpr (detail::is_nested<V>) {
       const auto child = find_child(k);
       if (!child) return std::nullopt;
@@ -174,7 +175,7 @@ class snapshot {
   auto at(detail::arg_t<K> key) const {
     if constexpr (detail::is_nested<V>) {
       const detail::encoded_key<K> k(key);
-      auto child = node_ ? find_child(k) : std::nullopt;
+      auto child = node() ? find_child(k) : std::nullopt;
       if (!child) fail(SHMD_NOT_FOUND, k);
       snapshot<detail::nested_key<V>, detail::nested_value<V>> s(state_);
       s.node_ = *child;
@@ -193,7 +194,7 @@ class snapshot {
   }
   bool contains(detail::arg_t<K> key) const {
     const detail::encoded_key<K> k(key);
-    if (!node_) return false;
+    if (!node()) return false;
     std::size_t size;
     const int result = shmd_snapshot_get(state_->get(), *node_, k.data(), k.size(), nullptr, 0, &size);
     if (result < 0 && result != SHMD_ERR_IS_A_DICT) fail(result, k);
@@ -202,22 +203,22 @@ class snapshot {
   // Walks over all keys.
   std::size_t size() const {
     std::size_t n = 0;
-    if (node_)
+    if (node())
       for (detail::cursor c(state_->get(), *node_); c.next();) ++n;
     return n;
   }
-  bool empty() const { return !node_ || !detail::cursor(state_->get(), *node_).next(); }
+  bool empty() const { return !node() || !detail::cursor(state_->get(), *node_).next(); }
 
-  auto keys() const { return detail::part_range<K, V, detail::part::key>(state_, node_); }
-  auto values() const { return detail::part_range<K, V, detail::part::value>(state_, node_); }
-  auto items() const { return detail::part_range<K, V, detail::part::item>(state_, node_); }
-  local_type to_map() const { return node_ ? detail::load_dict<K, V>(state_->get(), *node_) : local_type(); }
+  auto keys() const { return detail::part_range<K, V, detail::part::key>(state_, node()); }
+  auto values() const { return detail::part_range<K, V, detail::part::value>(state_, node()); }
+  auto items() const { return detail::part_range<K, V, detail::part::item>(state_, node()); }
+  local_type to_map() const { return node() ? detail::load_dict<K, V>(state_->get(), *node_) : local_type(); }
 
   // Whether there is such a dict at all; a missing one reads as empty.
-  bool exists() const noexcept { return node_.has_value(); }
+  bool exists() const noexcept { return state_ && node_; }
 
-  // The log position it shows: everything committed below it, nothing above.
-  std::uint64_t position() const noexcept { return shmd_snapshot_position(state_->get()); }
+  // The log position it shows: everything committed below it, nothing above. 0 if it was moved from.
+  std::uint64_t position() const noexcept { return state_ ? shmd_snapshot_position(state_->get()) : 0; }
 
  private:
   template <class, class>
@@ -225,6 +226,12 @@ class snapshot {
 
   explicit snapshot(std::shared_ptr<detail::snapshot_state> state) : state_(std::move(state)) {}
 
+  // Where it begins, empty if there was no such dict; every use asks for it first.
+  const std::optional<shmd_node>& node() const {
+    if (SHMD_UNLIKELY(!state_))
+      detail::throw_as(SHMD_ERR_CLOSED, "the snapshot was moved from; use the one it was moved to", nullptr);
+    return node_;
+  }
   std::optional<shmd_node> find_child(const detail::encoded_key<K>& k) const {
     shmd_node child;
     const int result = shmd_snapshot_node(state_->get(), *node_, k.data(), k.size(), &child);

@@ -20,6 +20,7 @@ struct key_lock { // given back at the end of the scope
 template <class K, class Place, class Get, class Store>
 auto compute_once(const Place& place, const encoded_key<K>& k, std::int64_t timeout, const Get& get, const Store& store)
     -> decltype(store()) {
+  const keep_open keep(place.d, place.owner);
   if (auto present = get()) return std::move(*present);
   shmd_node node{0, 0}; // missing levels are created first: the lock is one of a dict that is there
   const int made = write_at(place, [&](shmd_node n) { return node = n, 0; });

@@ -60,4 +60,22 @@ class handle : public std::enable_shared_from_this<handle> {
   std::vector<std::unique_ptr<event_hook>> hooks_;
 };
 
+// Keeps the core's handle while a function of the user's runs, which may close or destroy its dict.
+class keep_open {
+ public:
+  keep_open(const shmd_dict* d, handle* owner) {
+    if (d == nullptr || owner == nullptr) return; // closed: the core says so
+    owner_ = owner->shared_from_this();
+    owner_->hold();
+  }
+  ~keep_open() {
+    if (owner_) static_cast<void>(owner_->release());
+  }
+  keep_open(const keep_open&) = delete;
+  keep_open& operator=(const keep_open&) = delete;
+
+ private:
+  std::shared_ptr<handle> owner_;
+};
+
 SHM_DETAIL_END

@@ -190,6 +190,7 @@ class json_proxy : public json_view<Place> {
   // change(nlohmann::json leaf) gives the new leaf (not an object); null if there was none. Returns it.
   template <class F>
   nlohmann::json update(F&& f) && {
+    const detail::keep_open keep(place_.d, place_.owner);
     return change([&](auto& j) { j = f(j ? std::move(*j) : nlohmann::json()); });
   }
 
