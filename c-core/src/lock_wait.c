@@ -114,10 +114,12 @@ static void sleep_on(shmd_attachment* a, uint64_t word, uint64_t slice) {
   shmd_os_wait(&c->lock, (uint32_t)(word | SHMD_LOCK_WAITERS), slice);
 }
 
-/* One pause of a waiter, at most `most` ns. What is or'ed to the flags of taking from then on. */
+/* One pause of a waiter, at most `slice` and `most` ns, however long it would like to sleep: an owner may die meanwhile.
+ * What is or'ed to the flags of taking from then on. */
 static uint64_t wait_once(shmd_attachment* a, const shmd_lock_wait* how, uint64_t word, uint64_t slice, uint64_t most) {
+  if (slice < most) most = slice;
   if (how->sleep < 0) {
-    sleep_on(a, word, slice < most ? slice : most);
+    sleep_on(a, word, most);
     return SHMD_LOCK_WAITERS;
   }
   if (how->sleep == 0)

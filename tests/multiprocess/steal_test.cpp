@@ -7,6 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/process.hpp"
+#include "support/processor.hpp"
 
 using namespace support;
 
@@ -108,6 +109,55 @@ TEST_CASE("a busy wait takes the processor, a sleeping one does not, and sleep_t
   CHECK(busy.processor > 2 * pausing.processor);
   CHECK(pausing.sleeps > 2 * woken.sleeps);
   CHECK(woken.sleeps > 0);
+}
+
+// The mechanism: the slice in wait_once() (lock_wait.c). Without it the waiter sleeps on beside the dead owner, or the free
+// lock, as long as it likes to sleep.
+TEST_CASE("a waiter that likes to sleep long notices a death within 100 ms, and an unlock", "[lock]") {
+  Name name("lock.sleep");
+  Handle d(name);
+  Shared<std::atomic<int>> waiting_now;
+  struct Result {
+    std::atomic<int> result{-99};
+    std::atomic<std::uint64_t> taken_at{0}, delayed{0};
+  };
+  Shared<Result> r;
+  const auto wait = [&] {
+    Handle mine(name);
+    auto how = waiting(20'000'000'000);
+    how.sleep_time = 10'000'000'000;
+    const std::uint64_t before = run_delay_ns();
+    *waiting_now = 1;
+    r->result = shmd_lock_with(mine, &how);
+    r->taken_at = now_ns();
+    r->delayed = run_delay_ns() - before;
+    return shmd_unlock(mine) == 0 ? 0 : 1;
+  };
+  std::uint64_t free_at = 0;
+  int expected = SHMD_RECOVERED;
+  SECTION("a death") {
+    Owner owner(name);
+    Child waiter(wait);
+    REQUIRE(eventually([&] { return *waiting_now == 1; }));
+    std::this_thread::sleep_for(60ms);
+    owner.child.end(SIGKILL);
+    free_at = now_ns();
+    REQUIRE(waiter.join() == 0);
+  }
+  SECTION("an unlock") {
+    expected = 0;
+    REQUIRE(shmd_lock(d, 0) == 0);
+    Child waiter(wait);
+    REQUIRE(eventually([&] { return *waiting_now == 1; }));
+    std::this_thread::sleep_for(60ms);
+    free_at = now_ns();
+    REQUIRE(shmd_unlock(d) == 0);
+    REQUIRE(waiter.join() == 0);
+  }
+  CHECK(r->result == expected);
+  const std::uint64_t took = r->taken_at > free_at ? r->taken_at - free_at : 0;
+  CAPTURE(took, r->delayed.load());
+  CHECK(took < 100'000'000 + r->delayed);
 }
 
 // The mechanism: `steal` and `steal_last` of shmd_lock_wait in shmd_lock_wait_for().

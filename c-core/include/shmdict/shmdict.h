@@ -289,12 +289,12 @@ typedef struct shmd_lock_options {
   uint32_t struct_size; /* set by shmd_lock_options_init */
   int block;            /* default 1; 0 = one try, as with timeout 0 */
   int64_t timeout;      /* ns; default SHMD_DEFAULT_TIMEOUT */
-  int64_t sleep_time;   /* ns between tries; default SHMD_UNTIL_WOKEN: sleep until the owner unlocks; 0 = busy wait */
+  int64_t sleep_time;   /* ns between tries, more than 40 ms count as 40; default SHMD_UNTIL_WOKEN; 0 = busy wait */
   int steal;            /* default 1: the lock of an owner that died is taken over as soon as that is noticed */
   int steal_after_timeout; /* default 1: at the end of the timeout death is looked for once more. With both 0 a dead owner's
                               lock is left to whoever calls shmd_lock_steal */
 } shmd_lock_options;
-#define SHMD_UNTIL_WOKEN (-1)
+#define SHMD_UNTIL_WOKEN (-1) /* sleep until the owner unlocks, and look whether it lives every 40 ms */
 
 SHMD_API void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size);
 static inline void shmd_lock_options_init(shmd_lock_options* options) {

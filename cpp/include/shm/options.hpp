@@ -124,7 +124,8 @@ class lock_options {
     return *this;
   }
   lock_options& block(bool on) { return set(o_.block, on); } // false: one try; shm::lock_busy if somebody holds it
-  // Between tries. Default: sleep until the owner unlocks. 0: busy wait, for sections of microseconds and idle processors.
+  // Between tries, 40 ms at most. Default: sleep until the owner unlocks. 0: busy wait, for sections of microseconds and
+  // idle processors.
   template <class Rep, class Period>
   lock_options& sleep_time(std::chrono::duration<Rep, Period> t) {
     o_.sleep_time = detail::timeout_ns(t);
