@@ -205,7 +205,7 @@ typedef struct shmd_node_entry {
   uint64_t self;     /* offset of the record that names it in its parent, 0 for the root */
   uint64_t next;     /* in the sweep or the free queue */
   uint64_t freed_at; /* position */
-  uint64_t sweep;    /* depth-first sweep: bytes of the index done (offset of the next slot), 0 = not begun */
+  uint64_t sweep; /* of a removed one: hash prefix (32 bits) of the next array to sweep, beyond them = all is swept */
 } shmd_node_entry;
 enum { SHMD_NODE_FREE = 0, SHMD_NODE_LIVE = 1, SHMD_NODE_SWEEPING = 2 };
 
@@ -314,8 +314,8 @@ static inline uint32_t shmd_ref_log2(uint64_t ref) {
 
 #define SHMD_PAD8(n) (((uint64_t)(n) + 7u) & ~UINT64_C(7))
 
-/* Integer keys (8 bytes) hash with a seeded mixer: xor-shift-multiply, a bijection ("mix13", David Stafford's variant of
- * MurmurHash3's finaliser, 2011), so distinct keys never share all 64 bits. */
+/* Integer keys of 8 bytes, and with ~seed those of 4, hash with a seeded mixer: xor-shift-multiply, a bijection ("mix13",
+ * David Stafford's variant of MurmurHash3's finaliser, 2011), so distinct keys never share all 64 bits. */
 static inline uint64_t shmd_hash_u64(uint64_t seed, uint64_t key) {
   uint64_t x = key ^ seed;
   x ^= x >> 30;
