@@ -5,8 +5,9 @@ compiler_packages=(cmake g++ ninja-build)
 library_packages=(libcli11-dev libfmt-dev libxxhash-dev nlohmann-json3-dev)
 # nm, the test framework, data; for programs that use the installed library: make and pkg-config, Conan's Python;
 # the benchmark's histogram (Boost) and instruction counts (valgrind); the prefork example's HTTP (cpp-httplib) and what
-# loads it (wrk); the reference (doxygen).
-test_packages=(binutils catch2 doxygen iso-codes libboost-dev libcpp-httplib-dev make pkgconf python3-venv valgrind wrk)
+# loads it (wrk); the reference (doxygen); the shells whose completions are typed to (fish, zsh).
+test_packages=(binutils catch2 doxygen fish iso-codes libboost-dev libcpp-httplib-dev make pkgconf python3-venv valgrind
+  wrk zsh)
 
 # need PACKAGE...: installs what is missing with apt-get and says so. Nothing missing: one local query, no network.
 need() {

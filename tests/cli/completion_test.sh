@@ -6,17 +6,22 @@ source "$2"
 
 name=test.completion.$$
 trap '"$command" unlink -y "$name"' EXIT
-"$command" load "$name" - <<<'{"server": {"port": 1, "path": 2, "host name": 3}, "list": []}'
+"$command" load "$name" - <<<'{"server": {"port": 1, "path": 2, "host name": 3, "a:b": {"c:d": 4, "c:e": 5}}, "list": []}'
 
 failed=0
-# expect "WORDS..." "COMPLETIONS": the last word is the one to complete.
+# type LINE: as bash calls the completion for it; it has split the line at every colon, too.
+type() {
+  COMP_LINE=$command${1#shmdict} COMP_POINT=$((${#command} + ${#1} - 7)) COMPREPLY=()
+  read -ra COMP_WORDS <<<"${1//:/ : }"
+  COMP_WORDS[0]=$command
+  if [[ $1 == *' ' ]]; then COMP_WORDS+=(''); fi
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  _shmdict shmdict "${1##*[ :]}"
+}
+# expect LINE COMPLETIONS: of its last word
 expect() {
   local got
-  eval "COMP_WORDS=($1)"
-  COMP_WORDS[0]=$command
-  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-  COMPREPLY=()
-  _shmdict
+  type "$1"
   got=$(printf '%s\n' "${COMPREPLY[@]}" | sort | tr '\n' ' ')
   if [[ $got != "$2 " ]]; then
     echo "completing: $1"
@@ -26,14 +31,21 @@ expect() {
   fi
 }
 
-expect "shmdict ''" "--help --version backup bench check del dump get keys load lock ls restore set stat top unlink watch"
+expect "shmdict " "--help --version backup bench check del dump get keys load lock ls restore set stat top unlink watch"
 expect "shmdict s" "set stat"
 expect "shmdict get ${name:0:17}" "$name"
 expect "shmdict stat x ${name:0:17}" "$name"
 expect "shmdict get $name /" "/list /server"
 expect "shmdict get $name /server/p" "/server/path /server/port"
 expect "shmdict get -r $name /server/port" "/server/port"
+expect "shmdict set --timeout 5 $name /server/p" "/server/path /server/port"
+expect "shmdict watch $name --since 4 /se" "/server"
 expect "shmdict set $name /server/h" '/server/host\ name'
+expect "shmdict get $name /server/a" "/server/a:b"
+expect "shmdict get $name /server/a:" "b"
+expect "shmdict get $name /server/a:b/c:" "d e"
+expect "shmdict get $name /server/a:b/c:d" "d"
+expect "shmdict get $name:x /" ""
 expect "shmdict del $name /list /se" "/server"
 expect "shmdict dump --co" "--compact"
 expect "shmdict unlink --" "--help --json --orphans --yes"
@@ -42,8 +54,7 @@ expect "shmdict load $name $2" "$2"
 # The script and the command know the same commands and options.
 while read -r sub _; do
   while read -r option; do
-    COMP_WORDS=("$command" "$sub" --) COMP_CWORD=2 COMPREPLY=()
-    _shmdict
+    type "shmdict $sub --"
     if ! printf '%s\n' "${COMPREPLY[@]}" | grep -qx -- "$option"; then
       echo "$sub: $option is not completed"
       failed=1

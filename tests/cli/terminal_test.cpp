@@ -171,3 +171,21 @@ TEST_CASE("long work shows a bar at a terminal, and takes it away") {
   CHECK(dump.until("200002"));
   CHECK(dump.wait() == 0);
 }
+
+// What readline makes of the completions of a key with a colon, at which bash splits words.
+TEST_CASE("a path is completed at a shell's prompt, colons and spaces in it") {
+  const support::Name name("term");
+  shm::json_dict d{name, {{"a:b", {{"x y", "the first"}, {"z", "the second"}}}, {"other", 1}}, kept()};
+  shell::terminal t({"bash", "--noprofile", "--norc", "-i"}, 24, 200, {{"TERM", "dumb"}, {"HISTFILE", ""}});
+  t.type("source " SHMDICT_COMPLETION "; shmdict() { " SHMDICT_COMMAND " \"$@\"; }; echo \"re\"ady\r");
+  REQUIRE(t.until("ready\r\n"));
+  t.type("shmdict get -r " + std::string(name) + " /a:b/x\t\r");
+  CHECK(t.until("\nthe first\r\n"));
+  t.type("shmdict get -r " + std::string(name) + " \"/a:b/x\t\r");
+  CHECK(t.until("\nthe first\r\n"));
+  t.type("shmdict keys " + std::string(name) + " /a\t\r");
+  CHECK(t.until("\n/a:b/z\r\n"));
+  INFO(t.shown());
+  t.type("exit\r");
+  CHECK(t.wait() == 0);
+}

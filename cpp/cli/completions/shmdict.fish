@@ -4,16 +4,43 @@ function __shmdict_names
     shmdict ls --names 2>/dev/null
 end
 
+# The words that are neither options nor what an option takes: shmdict, the command, what it takes.
+function __shmdict_words
+    set -l takes --timeout --at --since --limit --delay --count --seconds -n -d
+    set -l skip no
+    for word in (commandline -opc)
+        if test $skip = yes
+            set skip no
+        else if contains -- $word $takes
+            set skip yes
+        else if not string match -q -- '-*' $word
+            printf '%s\n' $word
+        end
+    end
+end
+
 function __shmdict_paths
-    set -l words (string match -v -- '-*' (commandline -opc))
-    set -l parent (string replace -r '/[^/]*$' '' -- (commandline -ct))
+    set -l words (__shmdict_words)
+    set -l parent (string replace -r '/?[^/]*$' '' -- (commandline -ct))
     test (count $words) -ge 3; and shmdict keys $words[3] "$parent" -n 1000 2>/dev/null
 end
 
-# Whether the word to complete is the n-th behind the command.
+# Whether one of these commands is completed, and the n-th word behind it: __shmdict_word N COMMAND...
 function __shmdict_word
-    set -l words (string match -v -- '-*' (commandline -opc))
-    test (count $words) -eq (math $argv[1] + 1)
+    set -l words (__shmdict_words)
+    test (count $words) -eq (math $argv[1] + 1); and contains -- $words[2] $argv[2..]
+end
+# The same from the n-th word on.
+function __shmdict_words_from
+    set -l words (__shmdict_words)
+    test (count $words) -gt $argv[1]; and contains -- $words[2] $argv[2..]
+end
+
+# What lock runs: completed as if it stood alone.
+function __shmdict_under_lock
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words); or set at (contains -i -- (__shmdict_words)[4] $words)
+    complete -C (string join -- ' ' (string escape -- $words[(math $at + 1)..]) (commandline -ct))
 end
 
 complete -c shmdict -f
@@ -38,15 +65,16 @@ complete -c shmdict -n __fish_use_subcommand -a backup -d 'Write to a binary fil
 complete -c shmdict -n __fish_use_subcommand -a restore -d 'Make a dict from a backup'
 complete -c shmdict -n __fish_use_subcommand -a bench -d 'Measure'
 
-complete -c shmdict -n '__fish_seen_subcommand_from get set del keys load dump watch lock backup; and __shmdict_word 1' -a '(__shmdict_names)'
-complete -c shmdict -n '__fish_seen_subcommand_from top stat check unlink' -a '(__shmdict_names)'
-complete -c shmdict -n '__fish_seen_subcommand_from get set keys dump watch; and __shmdict_word 2' -a '(__shmdict_paths)'
-complete -c shmdict -n '__fish_seen_subcommand_from del; and not __shmdict_word 1' -a '(__shmdict_paths)'
-complete -c shmdict -n '__fish_seen_subcommand_from load backup; and __shmdict_word 2' -F
-complete -c shmdict -n '__fish_seen_subcommand_from restore; and __shmdict_word 1' -F
+complete -c shmdict -n '__shmdict_word 1 get set del keys load dump watch lock backup' -a '(__shmdict_names)'
+complete -c shmdict -n '__shmdict_words_from 1 top stat check unlink' -a '(__shmdict_names)'
+complete -c shmdict -n '__shmdict_word 2 get set keys dump watch' -a '(__shmdict_paths)'
+complete -c shmdict -n '__shmdict_words_from 2 del' -a '(__shmdict_paths)'
+complete -c shmdict -n '__shmdict_word 2 load backup' -F
+complete -c shmdict -n '__shmdict_word 1 restore' -F
+complete -c shmdict -n '__shmdict_words_from 3 lock' -a '(__shmdict_under_lock)'
 
 complete -c shmdict -n '__fish_seen_subcommand_from ls' -l names -d 'Names only'
-complete -c shmdict -n '__fish_seen_subcommand_from ls unlink' -l orphans -d 'Orphans only'
+complete -c shmdict -n '__fish_seen_subcommand_from ls unlink' -l orphans -d 'Those that nobody uses'
 complete -c shmdict -n '__fish_seen_subcommand_from get' -s r -l raw -d 'A string without quotes'
 complete -c shmdict -n '__fish_seen_subcommand_from get' -l bytes -d 'As stored'
 complete -c shmdict -n '__fish_seen_subcommand_from get keys dump' -l unsorted -d 'In the order of storage'
