@@ -109,6 +109,9 @@ static int file_failed(int error, const char* name, const char* what, const char
   const int code = error == -EACCES || error == -EPERM || error == -EROFS    ? SHMD_ERR_PERMISSION_DENIED
                    : error == -ENOSPC || error == -EDQUOT || error == -EFBIG ? SHMD_ERR_NO_SPACE
                                                                              : SHMD_ERR_SYSTEM;
+  if (error == -EEXIST)
+    return shmd_fail(SHMD_ERR_FOREIGN_OBJECT,
+                     "dict '%s': '%.200s' is there and is no regular file, so it stays; name another file", name, path);
   return shmd_fail_errno(code, error, "dict '%s': cannot %s the file '%.200s'", name, what, path);
 }
 
@@ -166,6 +169,29 @@ static void keep_first(void* context, const char* finding) {
   text[i] = '\0';
 }
 
+/* What opening a file as a dict said, in words about a file. */
+static int not_a_backup(int result, const char* path) {
+  switch (result) {
+    case SHMD_ERR_FOREIGN_OBJECT:
+      return shmd_fail(result, "'%.200s' is no backup of a dict; name a file that a backup was written to", path);
+    case SHMD_ERR_INCOMPLETE_OBJECT:
+      return shmd_fail(result, "the backup '%.200s' is truncated, nothing was restored; copy it again, or take another",
+                       path);
+    case SHMD_ERR_CORRUPT:
+      return shmd_fail(result,
+                       "the backup '%.200s' is damaged, nothing was restored: its first page contradicts itself; "
+                       "copy it again, or take another",
+                       path);
+    case SHMD_ERR_LAYOUT_MISMATCH:
+      return shmd_fail(result,
+                       "the backup '%.200s' is of another layout than %u, which this library reads; use the "
+                       "library that made it",
+                       path, SHMD_LAYOUT_VERSION);
+    default:
+      return result;
+  }
+}
+
 static int open_backup(const char* path, const shmd_options* wanted, shmd_dict** out) {
   char first[200] = "";
   shmd_options o;
@@ -180,7 +206,7 @@ static int open_backup(const char* path, const shmd_options* wanted, shmd_dict**
   o.value_type = wanted->value_type;
   result = shmd_open(NULL, &o, out);
   shmd_os_close(fd);
-  if (result < 0) return result;
+  if (result < 0) return not_a_backup(result, path);
   result = shmd_check(*out, keep_first, first);
   if (result == SHMD_ERR_CORRUPT)
     result = shmd_fail(SHMD_ERR_CORRUPT, "the backup '%.200s' is damaged, nothing was restored: %s", path, first);

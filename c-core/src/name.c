@@ -139,6 +139,13 @@ int shmd_name_open_failed(const char* name, int error) {
 
 /* ---- removing ---- */
 
+static int remove_failed(const char* name, int error) {
+  if (error == -EACCES || error == -EPERM)
+    return shmd_fail_errno(SHMD_ERR_PERMISSION_DENIED, error,
+                           "dict '%s': not allowed to remove its name; its owner or root can", name);
+  return shmd_fail_errno(SHMD_ERR_SYSTEM, error, "dict '%s': cannot remove its name", name);
+}
+
 /* REQUIRES: SHMD_BYTE_CREATE exclusive. Steps: (1) the name is gone (2) the object says so (display only). */
 int shmd_name_remove(shmd_attachment* a) {
   int result;
@@ -146,9 +153,7 @@ int shmd_name_remove(shmd_attachment* a) {
     return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "dict '%s' was unlinked already", a->name);
   result = shmd_os_unlink(a->name);
   if (result == -ENOENT) return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "dict '%s' was unlinked already", a->name);
-  if (result < 0)
-    return shmd_fail_errno(result == -EACCES || result == -EPERM ? SHMD_ERR_PERMISSION_DENIED : SHMD_ERR_SYSTEM, result,
-                           "dict '%s': cannot remove its name", a->name);
+  if (result < 0) return remove_failed(a->name, result);
   if (!a->read_only) shmd_store_release(&shmd_object_shared(a)->unlinked, 1);
   return 0;
 }
@@ -177,9 +182,7 @@ static int unlink_found(int fd, const char* name) {
   if (shmd_os_info(fd, &info) < 0 || !shmd_name_leads_to(name, info.device, info.inode)) return SHMD_NAME_CHANGED;
   result = shmd_os_unlink(name);
   if (result == -ENOENT) return SHMD_NAME_CHANGED;
-  if (result < 0)
-    return shmd_fail_errno(result == -EACCES || result == -EPERM ? SHMD_ERR_PERMISSION_DENIED : SHMD_ERR_SYSTEM, result,
-                           "dict '%s': cannot remove its name", name);
+  if (result < 0) return remove_failed(name, result);
   mark_unlinked(fd, &super);
   return 0;
 }

@@ -45,7 +45,9 @@ typedef struct shmd_os_file {
   int directory;
   char temporary[80]; /* its name in the directory meanwhile, "" if it needs none */
   const char* base;   /* last part of the path: the caller keeps that alive */
+  char* resolved;     /* what the path's symbolic links lead to, if it is one */
 } shmd_os_file;
+/* -EEXIST: something is there that is no regular file. */
 int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file);
 int shmd_os_file_finish(shmd_os_file* file); /* on the disk, then in its place; closes */
 void shmd_os_file_abandon(shmd_os_file* file);

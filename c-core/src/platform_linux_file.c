@@ -75,14 +75,34 @@ static int choose_temporary(shmd_os_file* file) {
   return 0;
 }
 
+/*
+ * Whether a file may take its place at `path`: nothing is there, or a regular file, which a symbolic link may lead to. It
+ * is replaced where it lies and the link stays. Anything else stays, too: a rename would take a device away from everybody.
+ */
+static int find_place(const char* path, char** resolved) {
+  struct stat there;
+  if (lstat(path, &there) != 0) return errno == ENOENT ? 0 : -errno;
+  if (S_ISLNK(there.st_mode)) {
+    *resolved = realpath(path, NULL);
+    if (*resolved == NULL || stat(*resolved, &there) != 0) return -errno;
+  }
+  return S_ISREG(there.st_mode) ? 0 : S_ISDIR(there.st_mode) ? -EISDIR : -EEXIST;
+}
+
 /* Without a name if the file system can; else under one that begins with a dot, which a crash leaves behind. */
 int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file) {
   char own[DESCRIPTOR_PATH];
-  int result = 0;
+  int result;
   memset(file, 0, sizeof *file);
-  file->fd = -1;
-  file->directory = open_directory(path, &file->base);
-  if (file->directory < 0) return file->directory;
+  file->fd = file->directory = -1;
+  result = find_place(path, &file->resolved);
+  if (result >= 0)
+    result = file->directory = open_directory(file->resolved != NULL ? file->resolved : path, &file->base);
+  if (result < 0) {
+    shmd_os_file_abandon(file);
+    return result;
+  }
+  result = 0;
   if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
     (void)snprintf(own, sizeof own, "/proc/self/fd/%d", file->directory);
     file->fd = open(own, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
@@ -130,4 +150,6 @@ void shmd_os_file_abandon(shmd_os_file* file) {
   shmd_os_close(file->fd);
   shmd_os_close(file->directory);
   file->fd = file->directory = -1;
+  free(file->resolved);
+  file->resolved = NULL;
 }

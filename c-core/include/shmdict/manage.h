@@ -152,10 +152,11 @@ SHMD_API int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context
 /*
  * Writes all of the dict, as one snapshot shows it, to a file at `path`: an object of its own with the same types and
  * sizes, holding live data only (sparse: its length is max_size). Writers are not blocked. The file takes its place whole
- * or not at all, whoever dies, and is on the disk when the call returns; one that was there is replaced. A backup can be
- * opened by descriptor (options.fd), read-only, and checked. Named locks are not part of it.
- * Errors: SNAPSHOT_TOO_OLD (writers overtook it by max_pin_bytes), NO_SPACE, PERMISSION_DENIED, SYSTEM (also file systems
- * without fallocate), IN_TRANSACTION.
+ * or not at all, whoever dies, and is on the disk when the call returns; a regular file that was there is replaced (the one
+ * that a symbolic link leads to), anything else stays. A backup can be opened by descriptor (options.fd), read-only, and
+ * checked. Named locks are not part of it.
+ * Errors: SNAPSHOT_TOO_OLD (writers overtook it by max_pin_bytes), NO_SPACE, FOREIGN_OBJECT (no regular file is there),
+ * PERMISSION_DENIED, SYSTEM (also file systems without fallocate), IN_TRANSACTION.
  */
 SHMD_API int shmd_backup(shmd_dict* d, const char* path);
 
