@@ -1,7 +1,6 @@
 // The command line: which commands there are, what they take, what --help says. The only place that knows CLI11.
 #include <CLI/CLI.hpp>
 
-#include <csignal>
 #include <functional>
 
 #include <fmt/format.h>
@@ -43,6 +42,16 @@ void add_name(CLI::App* sub, std::string& name) {
 void add_path(CLI::App* sub, std::string& path, const char* what) {
   sub->add_option("PATH", path, what)->type_name("");
 }
+// CLI11 takes -1 for the largest number there is.
+std::string not_negative(const std::string& text) {
+  return text.find('-') == std::string::npos ? "" : fmt::format("{} is not a number from 0 on", text);
+}
+// Names and paths as they are, whatever is in them.
+CLI::Option* add_zero(CLI::App* sub, bool& zero, const char* what) {
+  return sub
+      ->add_flag("-0,--null", zero, fmt::format("{} as it is, ended by a zero byte: for xargs -0 and scripts", what))
+      ->excludes("--json");
+}
 
 void add_reading(CLI::App& app, action& chosen) {
   CLI::App* sub = nullptr;
@@ -60,7 +69,8 @@ void add_reading(CLI::App& app, action& chosen) {
     add_path(sub, a->path, "of a nested dict");
     sub->add_flag("-l,--long", a->table, "a table with types, sizes and values");
     sub->add_flag("-R,--recursive", a->recursive, "those of nested dicts, too");
-    sub->add_option("-n,--limit", a->limit, "at most so many")->type_name("COUNT");
+    add_zero(sub, a->zero, "each path")->excludes("--long");
+    sub->add_option("-n,--limit", a->limit, "at most so many")->type_name("COUNT")->check(not_negative);
     sub->add_flag("--unsorted", a->unsorted, "in the order of storage: takes no memory for the keys");
   }
   {
@@ -110,12 +120,13 @@ void add_looking_after(CLI::App& app, action& chosen) {
   {
     auto a = command(app, chosen, sub, "ls", "list all dicts: keys, memory, processes, locks, orphans", run_ls);
     sub->add_flag("--names", a->names, "names only, one a line");
+    add_zero(sub, a->zero, "names only, each");
     sub->add_flag("--orphans", a->orphans, "only those that nobody uses and whose policy asks for unlinking");
   }
   {
     auto a = command(app, chosen, sub, "stat", "show a dict's figures", run_stat);
     sub->add_option("NAME", a->names, "the dicts, default all")->type_name("");
-    sub->add_flag("--prometheus", a->prometheus, "in Prometheus' text format");
+    sub->add_flag("--prometheus", a->prometheus, "in Prometheus' text format")->excludes("--json");
   }
   {
     auto a = command(app, chosen, sub, "check", "walk over every byte of a dict and say what is wrong", run_check);
@@ -132,8 +143,9 @@ void add_live(CLI::App& app, action& chosen) {
     add_name(sub, a->name);
     add_path(sub, a->path, "of a value or nested dict, default everything");
     sub->add_option("--since", a->since, "begin at a position: \"next\" of an earlier line, or of `stat`, default now")
-        ->type_name("POSITION");
-    sub->add_option("-n,--count", a->count, "end after so many changes")->type_name("COUNT");
+        ->type_name("POSITION")
+        ->check(not_negative);
+    sub->add_option("-n,--count", a->count, "end after so many changes")->type_name("COUNT")->check(not_negative);
   }
   {
     auto a = command(app, chosen, sub, "top", "a live view: writes, memory, locks, followers of all dicts", run_top);
@@ -141,7 +153,7 @@ void add_live(CLI::App& app, action& chosen) {
     sub->add_option("-d,--delay", a->interval, "between looks, default 1")
         ->type_name("SECONDS")
         ->check(CLI::Range(0.05, 1e6));
-    sub->add_option("-n,--count", a->count, "end after so many looks")->type_name("COUNT");
+    sub->add_option("-n,--count", a->count, "end after so many looks")->type_name("COUNT")->check(not_negative);
   }
 }
 
@@ -150,9 +162,14 @@ void add_keeping(CLI::App& app, action& chosen) {
   {
     auto a = command(app, chosen, sub, "lock", "run a command under a named lock of the dict, as flock does", run_lock);
     add_name(sub, a->name);
-    sub->add_option("LOCKNAME", a->lock, "the lock; any name will do")->required()->type_name("");
+    sub->add_option("LOCKNAME", a->lock, "the lock; any name will do")
+        ->required()
+        ->type_name("")
+        ->check([](const std::string& name) { return name.empty() ? "a lock needs a name that is not empty" : ""; });
     sub->add_option("COMMAND", a->command, "what to run, behind --")->required()->type_name("");
-    sub->add_option("--timeout", a->timeout, "how long to wait for the lock, default: for ever")->type_name("SECONDS");
+    sub->add_option("--timeout", a->timeout, "how long to wait for the lock, default: for ever")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0.0, 1e9));
     a->timeout = -1;
   }
   {
@@ -199,7 +216,7 @@ int carry_out(const action& chosen) {
     flush_output();
     return code;
   } catch (const pipe_closed&) {
-    return 128 + SIGPIPE;
+    return static_cast<int>(exit_code::pipe_closed);
   } catch (const std::exception& e) {
     std::fflush(stdout);
     const auto f = failure_of(e);

@@ -1,6 +1,8 @@
 // backup, restore: a dict as one binary file.
 #include <sys/stat.h>
 
+#include <cerrno>
+
 #include <fmt/format.h>
 
 #include "commands.hpp"
@@ -13,6 +15,10 @@
 namespace cli {
 
 exit_code run_backup(const backup_arguments& a) {
+  if (a.file == "-")
+    throw failure(exit_code::usage,
+                  "a backup cannot go into a pipe: name a file, or use `shmdict dump` ('./-' is a file "
+                  "of that name)");
   dict_handle d(a.name, access::hold);
   shm::detail::check(shmd_backup(d.get(), a.file.c_str()));
   struct stat file {};
@@ -34,6 +40,8 @@ exit_code run_restore(const backup_arguments& a) {
     throw failure(exit_code::refused, fmt::format("a dict called '{0}' exists already: restore to another name, or "
                                                   "`shmdict unlink {0}` first",
                                                   a.name));
+  if (result == SHMD_ERR_SYSTEM && shmd_last_error()->system_error == ENOENT)
+    throw failure(exit_code::no, fmt::format("cannot read '{}': there is no such file", a.file));
   shm::detail::check(result);
   if (a.json) print(json_text({{"name", a.name}, {"file", a.file}}) + "\n");
   return exit_code::ok;

@@ -243,7 +243,8 @@ exit_code run_bench(const bench_arguments& a) {
       print(json_text({{"what", r.what},
                        {"per_second", r.per_second},
                        {"p50_ns", r.ns.empty() ? 0 : r.ns[r.ns.size() / 2]},
-                       {"p99_ns", r.ns.empty() ? 0 : r.ns[r.ns.size() * 99 / 100]}}) +
+                       {"p99_ns", r.ns.empty() ? 0 : r.ns[r.ns.size() * 99 / 100]},
+                       {"p999_ns", r.ns.empty() ? 0 : r.ns[r.ns.size() * 999 / 1000]}}) +
             "\n");
     else
       t.add({{r.what}, {rate_text(r.per_second)}, {at(r.ns, 0.5)}, {at(r.ns, 0.99)}, {at(r.ns, 0.999)}});

@@ -34,7 +34,7 @@ exit_code run_del(const del_arguments& a);
 
 struct keys_arguments : common {
   std::string name, path;
-  bool table = false, recursive = false, unsorted = false;
+  bool table = false, recursive = false, unsorted = false, zero = false;
   std::uint64_t limit = UINT64_MAX;
 };
 exit_code run_keys(const keys_arguments& a);
@@ -52,7 +52,7 @@ struct dump_arguments : common {
 exit_code run_dump(const dump_arguments& a);
 
 struct list_arguments : common {
-  bool names = false, orphans = false;
+  bool names = false, orphans = false, zero = false;
 };
 exit_code run_ls(const list_arguments& a);
 
@@ -106,7 +106,7 @@ struct bench_arguments : common {
 };
 exit_code run_bench(const bench_arguments& a);
 
-// 0 ... 127 of exit_code, or a command's own. Prints errors.
+// One of exit_code, or a command's own. Prints errors.
 int run(int argc, char** argv);
 
 } // namespace cli

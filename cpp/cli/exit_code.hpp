@@ -22,7 +22,9 @@ enum class exit_code : int {
   lock_timeout = 124,
   lock_failed = 125,
   cannot_run = 126,
-  no_command = 127
+  no_command = 127,
+
+  pipe_closed = 141 // who read the output has gone: 128 + SIGPIPE, as shells say it; nothing on stderr
 };
 
 // Ends the command: one line on stderr that says what to do.

@@ -1,5 +1,6 @@
 #include "failure_of.hpp"
 
+#include <cerrno>
 #include <new>
 
 #include "shm/error.hpp"
@@ -8,6 +9,7 @@ namespace cli {
 namespace {
 
 exit_code code_of(const shm::error& e) {
+  if (e.os_error() == EFBIG) return exit_code::no_space; // ulimit -f
   switch (static_cast<shm::errc>(e.code().value())) {
     case shm::errc::no_such_dict:
       return exit_code::no_dict;
@@ -60,6 +62,7 @@ std::string words_of(const shm::error& e) {
   };
   replace("run shmd_check, restore a backup, or unlink it", "run `shmdict check`, restore a backup, or unlink it");
   replace("run a check, restore a backup or unlink it", "run `shmdict check`, restore a backup or unlink it");
+  replace("lower max_size, or raise `ulimit -f`", "raise `ulimit -f`"); // there is no option for the other
   return text;
 }
 

@@ -20,12 +20,22 @@ namespace {
                 fmt::format("nothing is under '{1}' in '{0}': `shmdict keys {0}` shows what is there", name, path));
 }
 
-void print_value(const json& value, const get_arguments& a) {
-  if (!is_expressible(value)) note("the value has parts that JSON cannot express: they were written as null or U+FFFD");
-  if (a.raw && value.is_string())
+// Ends a command whose output is not all of what is there.
+exit_code of_output(bool exact, const std::string& lost) {
+  if (exact) return exit_code::ok;
+  flush_output();
+  note(lost);
+  return exit_code::refused;
+}
+constexpr const char* parts_lost = "the value has parts that JSON cannot express: they were written as null or U+FFFD";
+
+exit_code print_value(const json& value, const get_arguments& a) {
+  if (a.raw && value.is_string()) {
     print(value.get_ref<const std::string&>() + "\n");
-  else
-    print(json_text(value, {a.json ? -1 : 2, !a.json && colours()}) + "\n");
+    return exit_code::ok;
+  }
+  print(json_text(value, {a.json ? -1 : 2, !a.json && colours()}) + "\n");
+  return of_output(is_expressible(value), parts_lost);
 }
 
 exit_code print_tree(const dict_handle& d, const std::string& path, const tree_style& style) {
@@ -33,10 +43,8 @@ exit_code print_tree(const dict_handle& d, const std::string& path, const tree_s
   const found f = look_up(d, s, path);
   if (f.what == found::nothing) nothing_there(d.name(), path);
   if (f.what == found::leaf) {
-    const bool exact = is_expressible(f.value);
     print(json_text(f.value, style.text) + "\n");
-    if (!exact) note("the value has parts that JSON cannot express: they were written as null or U+FFFD");
-    return exit_code::ok;
+    return of_output(is_expressible(f.value), parts_lost);
   }
   std::optional<progress> bar;
   if (!output_is_terminal()) bar.emplace(fmt::format("dumping {}", d.name()), 0);
@@ -45,10 +53,10 @@ exit_code print_tree(const dict_handle& d, const std::string& path, const tree_s
   print("\n");
   flush_output();
   if (bar) bar->clear();
-  if (w.losses() > 0)
-    note(fmt::format("{} values JSON cannot express exactly were written as null or with U+FFFD, the first is '{}'",
-                     w.losses(), w.first_loss()));
-  return exit_code::ok;
+  return of_output(
+      w.losses() == 0,
+      fmt::format("{} values JSON cannot express exactly were written as null or with U+FFFD, the first is '{}'",
+                  w.losses(), w.first_loss()));
 }
 
 // Sums up a value for a line of a table.
@@ -111,6 +119,8 @@ class key_lister {
       as_json(l, here, i);
     else if (a_.table)
       as_row(l, here, i);
+    else if (a_.zero)
+      print(here + '\0');
     else
       print(printable(here) + "\n");
     if (a_.recursive && i.is_dict) list(below(l, i.node), here);
@@ -156,8 +166,7 @@ exit_code run_get(const get_arguments& a) {
     return exit_code::ok;
   }
   if (f.what == found::leaf) {
-    print_value(f.value, a);
-    return exit_code::ok;
+    return print_value(f.value, a);
   }
   if (a.bytes) throw failure(exit_code::refused, fmt::format("'{}' is a dict: --bytes is for values", a.path));
   dict_handle held(a.name, access::hold);

@@ -22,19 +22,18 @@ namespace {
 
 volatile std::sig_atomic_t child_pid = 0;
 
-extern "C" void forward(int number) {
-  if (child_pid > 0) ::kill(static_cast<pid_t>(child_pid), number);
+constexpr int forwarded[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
+
+// The terminal sends what its keys mean to the command, too; what is sent to us alone is passed on.
+extern "C" void forward(int number, siginfo_t* info, void*) {
+  const bool key = (number == SIGINT || number == SIGQUIT) && info->si_code == SI_KERNEL;
+  if (child_pid > 0 && !key) ::kill(static_cast<pid_t>(child_pid), number);
 }
 
-void handle(int number, void (*handler)(int)) {
-  struct sigaction action {};
-  action.sa_handler = handler;
-  sigemptyset(&action.sa_mask);
-  sigaction(number, &action, nullptr);
-}
-
-[[noreturn]] void become(const std::vector<std::string>& command, pid_t parent) {
-  for (const int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE}) handle(number, SIG_DFL);
+[[noreturn]] void become(const std::vector<std::string>& command, pid_t parent, const sigset_t& mask) {
+  for (const int number : forwarded) std::signal(number, SIG_DFL);
+  std::signal(SIGPIPE, SIG_DFL);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
   // Nobody may run under a lock that was taken over since: the command ends with who holds it.
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(static_cast<int>(exit_code::lock_failed));
@@ -47,18 +46,24 @@ void handle(int number, void (*handler)(int)) {
   _exit(static_cast<int>(error == ENOENT ? exit_code::no_command : exit_code::cannot_run));
 }
 
-// The terminal sends its signals to the command, too; what is sent to us alone is passed on.
 int run_command(const std::vector<std::string>& command) {
-  for (const int number : {SIGINT, SIGQUIT}) handle(number, SIG_IGN);
-  for (const int number : {SIGTERM, SIGHUP}) handle(number, forward);
+  struct sigaction action {};
+  action.sa_sigaction = forward;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  for (const int number : forwarded) sigaddset(&action.sa_mask, number);
+  sigset_t before;
+  sigprocmask(SIG_BLOCK, &action.sa_mask, &before); // until it is known whom they are for
+  for (const int number : forwarded) sigaction(number, &action, nullptr);
   const pid_t self = getpid();
   std::fflush(nullptr);
   const pid_t pid = fork();
   if (pid < 0)
     throw failure(exit_code::lock_failed,
                   fmt::format("cannot start a process: {}", std::strerror(errno))); // NOLINT(concurrency-mt-unsafe)
-  if (pid == 0) become(command, self);
+  if (pid == 0) become(command, self, before);
   child_pid = pid;
+  sigprocmask(SIG_SETMASK, &before, nullptr);
   int state = 0;
   while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
   }

@@ -9,6 +9,7 @@
 
 #include "commands.hpp"
 #include "dict_handle.hpp"
+#include "failure_of.hpp"
 #include "json_writer.hpp"
 #include "named_locks.hpp"
 #include "objects.hpp"
@@ -105,7 +106,10 @@ bool confirmed(const std::string& question) {
   fmt::print(stderr, "{} [y/N] ", printable(question));
   std::fflush(stderr);
   std::string answer;
-  return std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes");
+  if (!std::getline(std::cin, answer)) return false;
+  for (char& c : answer)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return answer == "y" || answer == "yes";
 }
 
 std::string description(const std::string& name) {
@@ -125,7 +129,9 @@ exit_code run_ls(const list_arguments& a) {
   if (a.orphans)
     objects.erase(std::remove_if(objects.begin(), objects.end(), [](const auto& o) { return !o.orphaned; }),
                   objects.end());
-  if (a.names) {
+  if (a.zero) {
+    for (const auto& o : objects) print(std::string(o.name) + '\0');
+  } else if (a.names) {
     for (const auto& o : objects) print(printable(o.name) + "\n");
   } else if (a.json) {
     for (const auto& o : objects) print(json_text(object_json(o)) + "\n");
@@ -138,6 +144,8 @@ exit_code run_ls(const list_arguments& a) {
 }
 
 exit_code run_unlink(const unlink_arguments& a) {
+  if (a.orphans && !a.names.empty())
+    throw failure(exit_code::usage, "name dicts, or take all orphans with --orphans, not both");
   auto names = a.names;
   if (a.orphans)
     for (const auto& o : all_objects())
@@ -148,20 +156,30 @@ exit_code run_unlink(const unlink_arguments& a) {
     return exit_code::ok;
   }
   auto code = exit_code::ok;
+  const auto failed = [&code](exit_code why) {
+    if (code == exit_code::ok) code = why;
+  };
   for (const auto& name : names) {
     if (!a.yes && input_is_terminal() && errors_are_terminal() &&
         !confirmed(fmt::format("unlink {}?", description(name)))) {
-      code = exit_code::no;
+      failed(exit_code::no);
       continue;
     }
     const int result = shmd_unlink(name.c_str());
     if (result == SHMD_ERR_NO_SUCH_DICT) {
       if (a.orphans) continue; // somebody else was faster
       note(fmt::format("no dict is called '{}': `shmdict ls` shows all", name));
-      code = exit_code::no_dict;
+      failed(exit_code::no_dict);
       continue;
     }
-    shm::detail::check(result);
+    try {
+      shm::detail::check(result);
+    } catch (const shm::error& e) { // the others go all the same
+      const auto f = failure_of(e);
+      note(f.what());
+      failed(f.code());
+      continue;
+    }
     if (a.json)
       print(json_text({{"unlinked", name}}) + "\n");
     else if (a.orphans)

@@ -118,6 +118,7 @@ exit_code run_load(const load_arguments& a) {
   if (tokens.empty() && !value.is_object())
     throw failure(exit_code::refused,
                   fmt::format("{}: a dict takes a JSON object; to load this into a key add --at /KEY", source));
+  check_nesting(a.at, value);
   const bool fresh = !exists(a.name);
   if (fresh) {
     static const type keys = parse_type("str"), values = parse_type("json");

@@ -1,10 +1,13 @@
 #include "store.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <shmdict/layout.h>
 
 #include "exit_code.hpp"
+#include "json_input.hpp"
 #include "pointer.hpp"
 #include "shm/error.hpp"
 
@@ -58,7 +61,22 @@ void edit_leaf(const dict_handle& d, const found& f, const json& value, const st
   shm::detail::check(shmd_put(d.get(), f.at.node, f.key.data(), f.key.size(), bytes.data(), bytes.size(), 0));
 }
 
+// Objects and arrays within each other; recursion is bounded by what parse_json() takes.
+std::size_t nesting(const json& value) {
+  if (!value.is_structured()) return 0;
+  std::size_t most = 0;
+  for (const json& e : value) most = std::max(most, nesting(e));
+  return most + 1;
+}
+
 } // namespace
+
+void check_nesting(const std::string& path, const json& value) {
+  const auto levels = parse_pointer(path).size() + nesting(value);
+  if (levels > json_input_depth)
+    throw failure(exit_code::refused,
+                  fmt::format("the value would be nested {} levels deep; {} are possible", levels, json_input_depth));
+}
 
 void in_transaction(const dict_handle& d, const std::function<void()>& work) {
   if (shm::detail::check(shmd_begin(d.get(), SHMD_DEFAULT_TIMEOUT)) == SHMD_TIMED_OUT)
@@ -113,6 +131,7 @@ std::uint64_t storer::rehearse(const type& keys, const type& values, const json&
 void set_path(const dict_handle& d, const std::string& path, const json& value, put_mode mode,
               std::function<void()> entry_done) {
   const auto tokens = parse_pointer(path);
+  check_nesting(path, value);
   storer to(d.get(), mode, std::move(entry_done));
   in_transaction(d, [&] {
     level l = root_of(d);

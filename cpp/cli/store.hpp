@@ -29,6 +29,9 @@ class storer {
   std::function<void()> entry_done_;
 };
 
+// Throws failure (refused) if a dict that holds the value so deep could not be loaded from its own dump.
+void check_nesting(const std::string& path, const json& value);
+
 // Puts JSON at a path, in one commit that creates missing levels; inside a leaf, if the path leads there. "" is the whole
 // dict and takes an object.
 void set_path(const dict_handle& d, const std::string& path, const json& value, put_mode mode = put_mode::replace,

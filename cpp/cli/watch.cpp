@@ -95,16 +95,21 @@ exit_code run_watch(const watch_arguments& a) {
   const stop_signals stop;
   const auto f = follow(d, a.since);
   std::uint64_t left = a.count;
+  bool named = true;
   while (left > 0 && !stop.arrived()) {
     shmd_change c;
     const int result = shmd_follow_next(f.get(), &c);
     if (result == SHMD_END) {
       flush_output();
-      static_cast<void>(shm::detail::check(shmd_follow_wait(f.get(), patience)));
+      const int waited = shm::detail::check(shmd_follow_wait(f.get(), patience));
+      if (waited == SHMD_TIMED_OUT && named && d.stats().unlinked != 0) {
+        named = false;
+        note(fmt::format("'{}' was unlinked: this watches the old dict on; one that is made anew is another", a.name));
+      }
     } else if (result == SHMD_RESYNC) {
       // Somebody wrote more than the history keeps: what happened in between is not known, the present state is.
       const snapshot s(d);
-      print(fmt::format("{{\"kind\":\"resync\",\"position\":{}}}\n", s.position()));
+      print(fmt::format("{{\"kind\":\"resync\",\"position\":{0},\"next\":{0}}}\n", s.position()));
       note("fell behind the dict's history: changes were missed; the present state is what `shmdict get` shows");
       shm::detail::check(shmd_follow_seek(f.get(), s.position()));
     } else {

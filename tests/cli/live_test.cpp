@@ -99,8 +99,31 @@ TEST_CASE("watch says when changes were missed, and ends in order when asked to"
   w.signal(SIGTERM);
   const auto ended = w.wait();
   CHECK(ended.code == 0);
-  CHECK(lines(ended.out).back()["value"] == "after");
+  const auto l = lines(ended.out);
+  CHECK(l.back()["value"] == "after");
+  CHECK(l.front()["kind"] == "resync");
+  const auto on = lines(shell::shmdict({"watch", name, "-n", "1", "--since", l.front()["next"].dump()}).out);
+  REQUIRE(on.size() == 1);
+  CHECK(on[0] == l[1]);
   CHECK(ended.err.find("changes were missed") != std::string::npos);
+}
+
+TEST_CASE("watch says when the name was removed, and goes on") {
+  const support::Name name("watch");
+  shm::json_dict d{name, {{"a", 1}}, kept()};
+  shell::running w(shell::command_line({"watch", name}));
+  REQUIRE(support::eventually([&] {
+    return json::parse(shell::shmdict({"stat", name, "--json"}).out)["followers"] == 1;
+  }));
+  d.unlink();
+  std::this_thread::sleep_for(600ms); // some looks later
+  d["b"] = 2;
+  REQUIRE(w.until("\"/b\""));
+  w.signal(SIGINT);
+  const auto ended = w.wait();
+  CHECK(ended.code == 0);
+  CHECK(ended.err.find("was unlinked") != std::string::npos);
+  CHECK(ended.err.find("was unlinked") == ended.err.rfind("was unlinked")); // once
 }
 
 TEST_CASE("top prints plain lines when nobody looks at a terminal") {
@@ -112,6 +135,10 @@ TEST_CASE("top prints plain lines when nobody looks at a terminal") {
     while (!*stop) w["a"] = 1;
     return 0;
   });
+  shell::running watcher(shell::command_line({"watch", name, "/b"}));
+  REQUIRE(support::eventually([&] {
+    return json::parse(shell::shmdict({"stat", name, "--json"}).out)["followers"] == 1;
+  }));
   const auto r = shell::shmdict({"top", name, "-n", "2", "-d", "0.2", "--json"});
   *stop = true;
   CHECK(writer.join() == 0);
@@ -121,8 +148,10 @@ TEST_CASE("top prints plain lines when nobody looks at a terminal") {
   CHECK(l[1]["keys"] == 1);
   CHECK(l[1]["writes_per_second"] > 100);
   CHECK(l[1]["stream_bytes_per_second"] > 1000);
+  CHECK(l[1]["followers"] == 1);
   const auto text = shell::shmdict({"top", name, "-n", "1", "-d", "0.1"}).out;
   CHECK(text.find(std::string(name) + " keys=1 memory=") != std::string::npos);
+  CHECK(text.find(" followers=1 ") != std::string::npos);
   CHECK(text.find('\033') == std::string::npos);
   CHECK(shell::shmdict({"top", "no.such.dict"}).code == 3);
 }
@@ -174,14 +203,18 @@ TEST_CASE("lock runs one command at a time and ends as it does") {
 TEST_CASE("signals for lock reach its command") {
   const support::Name name("lock");
   shm::dict<std::string, int> d{name, kept()};
-  shell::running r(shell::command_line({"lock", name, "l", "--", "sh", "-c",
-                                        "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done"}));
-  REQUIRE(r.until("ready"));
-  r.signal(SIGTERM);
-  const auto ended = r.wait();
-  CHECK(ended.out == "ready\nasked\n");
-  CHECK(ended.code == 3);
-  CHECK(object_of(name)["named_locks"].empty());
+  for (const int number : {SIGTERM, SIGHUP, SIGINT, SIGQUIT}) {
+    INFO(number);
+    shell::running r(shell::command_line({"lock", name, "l", "--", "sh", "-c",
+                                          "trap 'echo asked; exit 3' TERM HUP INT QUIT; echo ready; "
+                                          "n=0; while [ $((n += 1)) -lt 200 ]; do sleep 0.05; done"}));
+    REQUIRE(r.until("ready"));
+    r.signal(number);
+    const auto ended = r.wait();
+    CHECK(ended.out == "ready\nasked\n");
+    CHECK(ended.code == 3);
+    CHECK(object_of(name)["named_locks"].empty());
+  }
 }
 
 TEST_CASE("an orphan stays one, whoever looks at it or changes it") {
@@ -285,6 +318,7 @@ TEST_CASE("bench measures what it says") {
     CHECK(line["per_second"] > 0);
     CHECK(line["p50_ns"] <= line["p99_ns"]);
     CHECK(line["p99_ns"] > 0);
+    CHECK(line["p99_ns"] <= line["p999_ns"]);
   }
 }
 

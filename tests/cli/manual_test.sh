@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The manual renders without warnings and names every command and option. manual_test.sh COMMAND MANUAL
+# The manual renders without warnings and names every command and option. manual_test.sh COMMAND MANUAL EXIT-CODES
 set -euo pipefail
-command=$1 manual=$2
+command=$1 manual=$2 codes=$3
 failed=0 looked=
 if command -v groff >/dev/null; then
   looked=1
@@ -20,11 +20,18 @@ while read -r sub _; do
   while read -r line; do
     # A line of options: any of its names will do.
     named=0
-    for option in $(grep -oE -- '(^|,)-{1,2}[A-Za-z][a-z-]*' <<<"$line" | tr -d ,); do
+    for option in $(grep -oE -- '(^|,)-{1,2}[A-Za-z0-9][a-z-]*' <<<"$line" | tr -d ,); do
       grep -qE -- "(^|[^a-z-])$option([^a-z-]|$)" <<<"$synopsis" && named=1
     done
     [[ $named == 1 ]] || { echo "$sub: not in the synopsis: $line"; failed=1; }
-  done < <("$command" "$sub" --help | grep -E '^ +-' | grep -vE -- '--help|--json' | sed 's/^ *//')
+  done < <("$command" "$sub" --help | grep -E '^ +-' | grep -vE '^ +(-h,)?--(help|json)' | sed 's/^ *//')
 done < <("$command" --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d')
+# The exit codes of exit_code.hpp, of the manual's table and of --help are the same ones.
+declared=$(sed -n '/^enum class exit_code/,/^};/s/^  [a-z_]* = \([0-9]*\).*/\1/p' "$codes" | sort -n)
+[[ $(wc -l <<<"$declared") -gt 10 ]] || { echo "no exit codes found in $codes"; failed=1; }
+described=$(sed -n '/^\.SH EXIT STATUS/,/^\.SH ENV/s/^\.B \([0-9]*\)$/\1/p' <<<"$text" | sort -n)
+diff <(echo "$declared") <(echo "$described") || { echo "^ exit codes: < in exit_code.hpp, > in the manual"; failed=1; }
+helped=$("$command" --help | sed -n '/^Exit codes:/,$p' | grep -o '[0-9][0-9]* [a-z]' | sed 's/ .*//')
+diff <(awk '$1 < 100' <<<"$declared") <(echo "$helped") || { echo "^ exit codes: > in --help"; failed=1; }
 [[ -n $looked ]] || echo "skipped: neither groff nor mandoc is installed; only the words were looked at"
 exit $failed

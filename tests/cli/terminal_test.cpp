@@ -1,6 +1,7 @@
 // Sessions at a terminal: colours, widths, questions, the live view, progress.
 #include "terminal.hpp"
 
+#include <regex>
 #include <string>
 
 #include "shm/json.hpp"
@@ -94,11 +95,15 @@ TEST_CASE("unlink asks at a terminal") {
   hung_up.type("\4");
   CHECK(hung_up.wait() == 1);
   CHECK(name.exists());
-  shell::terminal yes(shell::command_line({"unlink", name}), 24, 120);
-  REQUIRE(yes.until("[y/N] "));
-  yes.type("y\r");
-  CHECK(yes.wait() == 0);
-  CHECK_FALSE(name.exists());
+  for (const char* answer : {"y", "Yes"}) {
+    const support::Name other("term");
+    { shm::json_dict d{other, {{"a", 1}}, kept()}; }
+    shell::terminal yes(shell::command_line({"unlink", other}), 24, 120);
+    REQUIRE(yes.until("[y/N] "));
+    yes.type(answer + std::string("\r"));
+    CHECK(yes.wait() == 0);
+    CHECK_FALSE(other.exists());
+  }
 }
 
 TEST_CASE("top fills the screen, takes keys, follows the size, and puts everything back") {
@@ -151,6 +156,44 @@ TEST_CASE("top fills the screen, takes keys, follows the size, and puts everythi
   interrupted.type("\3");
   CHECK(interrupted.wait() == 0);
   CHECK(interrupted.echoes());
+}
+
+TEST_CASE("top shows how much is written to the stream and how many follow it") {
+  const support::Name name("term");
+  shm::json_dict d{name, {{"a", 1}}, kept()};
+  const support::Shared<std::atomic<bool>> stop;
+  support::Child writer([&] {
+    shm::json_dict w{shm::open_only, name};
+    while (!*stop) w["a"] = 1;
+    return 0;
+  });
+  shell::running watcher(shell::command_line({"watch", name, "/b"}));
+  shell::terminal t(shell::command_line({"top", name, "-d", "0.2"}), 12, 120);
+  REQUIRE(t.until("PROCESSES"));
+  CHECK(shell::plain(t.shown()).find("STREAM  FOLLOWERS  PROCESSES") != std::string::npos);
+  // NAME KEYS MEMORY WRITES/S STREAM FOLLOWERS PROCESSES
+  const std::regex row(std::string(name) + " +1 +[0-9.]+ [KM]iB +[0-9.]+( [kM])? +[0-9.]+ [KM]iB/s +1 +[0-9]+ ");
+  CHECK(support::eventually([&] {
+    static_cast<void>(t.until("q quit"));
+    return std::regex_search(shell::plain(t.shown()), row);
+  }));
+  INFO(shell::plain(t.shown()));
+  t.type("q");
+  CHECK(t.wait() == 0);
+  *stop = true;
+  CHECK(writer.join() == 0);
+}
+
+TEST_CASE("a key that means a signal reaches what runs under a lock") {
+  const support::Name name("term");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  shell::terminal t(shell::command_line({"lock", name, "l", "--", "sh", "-c",
+                                         "trap 'exit 3' INT; echo ready; "
+                                         "n=0; while [ $((n += 1)) -lt 200 ]; do sleep 0.05; done"}),
+                    24, 80);
+  REQUIRE(t.until("ready"));
+  t.type("\3");
+  CHECK(t.wait() == 3);
 }
 
 TEST_CASE("long work shows a bar at a terminal, and takes it away") {

@@ -18,11 +18,11 @@ _shmdict() {
   if [[ $current == -* ]]; then
     local options='--help --json'
     case $command in
-      ls) options+=' --names --orphans' ;;
+      ls) options+=' --names --null --orphans' ;;
       get) options+=' --raw --bytes --unsorted' ;;
       set) options+=' --string --merge --timeout' ;;
       del) options+=' --timeout' ;;
-      keys) options+=' --long --recursive --limit --unsorted' ;;
+      keys) options+=' --long --recursive --null --limit --unsorted' ;;
       load) options+=' --at --merge --batches --timeout' ;;
       dump) options+=' --compact --unsorted' ;;
       watch) options+=' --since --count' ;;

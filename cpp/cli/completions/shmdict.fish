@@ -74,6 +74,7 @@ complete -c shmdict -n '__shmdict_word 1 restore' -F
 complete -c shmdict -n '__shmdict_words_from 3 lock' -a '(__shmdict_under_lock)'
 
 complete -c shmdict -n '__fish_seen_subcommand_from ls' -l names -d 'Names only'
+complete -c shmdict -n '__fish_seen_subcommand_from ls keys' -s 0 -l null -d 'Each ended by a zero byte'
 complete -c shmdict -n '__fish_seen_subcommand_from ls unlink' -l orphans -d 'Those that nobody uses'
 complete -c shmdict -n '__fish_seen_subcommand_from get' -s r -l raw -d 'A string without quotes'
 complete -c shmdict -n '__fish_seen_subcommand_from get' -l bytes -d 'As stored'

@@ -1,0 +1,221 @@
+// What goes wrong: the exit codes that the manual names, words that say what to do, and nothing half done in silence.
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "shell.hpp"
+#include "shm/json.hpp"
+#include "support/catch.hpp"
+
+using support::contains;
+
+namespace {
+
+shm::options kept() { return shm::options{}.max_size(std::size_t{64} << 20).unlink(shm::never); }
+
+// A program of bash in which $1 is the command and $2 what is given.
+shell::ended bash(const std::string& program, const std::string& argument) {
+  return shell::run({"bash", "-c", program, "bash", SHMDICT_COMMAND, argument});
+}
+
+} // namespace
+
+TEST_CASE("numbers below 0 are refused, not taken for the largest there are") {
+  const support::Name name("numbers");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  for (const shell::words& line : std::vector<shell::words>{{"keys", name, "-n", "-1"},
+                                                            {"keys", name, "--limit=-1"},
+                                                            {"watch", name, "-n", "-1", "--since", "0"},
+                                                            {"watch", name, "--since", "-1", "-n", "0"},
+                                                            {"top", name, "-n", "-1"},
+                                                            {"lock", name, "l", "--timeout", "-1", "--", "true"}}) {
+    INFO(line[0]);
+    const auto r = shell::shmdict(line);
+    CHECK(r.code == 2);
+    CHECK_THAT(r.err, contains("-1"));
+    CHECK(r.err.size() < 200);
+  }
+  CHECK(shell::shmdict({"watch", name, "-n", "0"}).code == 0);
+}
+
+TEST_CASE("options that contradict each other are refused") {
+  const support::Name name("both");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  CHECK(shell::shmdict({"stat", name, "--json", "--prometheus"}).code == 2);
+  CHECK(shell::shmdict({"keys", name, "-0", "--json"}).code == 2);
+  CHECK(shell::shmdict({"keys", name, "-0", "-l"}).code == 2);
+  CHECK(shell::shmdict({"ls", "-0", "--json"}).code == 2);
+}
+
+TEST_CASE("unlink goes on after an error, names each, and ends with the first one's code") {
+  const support::Name a("unlink"), b("unlink");
+  for (const auto* name : {&a, &b}) shm::json_dict d{std::string(*name), {{"a", 1}}, kept()};
+  const auto r = shell::shmdict({"unlink", a, "no/slash", "no.such.dict", b});
+  CHECK(r.code == 2);
+  CHECK_THAT(r.err, contains("no/slash"));
+  CHECK_THAT(r.err, contains("no.such.dict"));
+  CHECK_FALSE(a.exists());
+  CHECK_FALSE(b.exists());
+}
+
+TEST_CASE("who may not remove a name is told who may") {
+  if (geteuid() != 0) SHMDICT_SKIP("only root can become somebody else");
+  const support::Name name("owner");
+  shmd_options o = support::with(SHMD_UNLINK_NEVER);
+  o.permissions = 0666;
+  const support::Handle d(name, o);
+  support::Child other([&] {
+    if (setgid(65534) != 0 || setuid(65534) != 0) return 3;
+    if (shmd_unlink(name.c_str()) != SHMD_ERR_PERMISSION_DENIED) return 2;
+    return std::string(shmd_last_error()->message).find("its owner or root can") != std::string::npos ? 0 : 1;
+  });
+  CHECK(other.join() == 0);
+  CHECK(name.exists());
+}
+
+TEST_CASE("keys that could steer a terminal are printed as get takes them, if that is asked for") {
+  const support::Name name("zero");
+  shm::json_dict d{name, kept()};
+  const std::string path = "/\033[2J\n~1";
+  d["\033[2J\n/"]["\xc2\x9b"] = "found";
+  CHECK_THAT(shell::shmdict({"keys", name}).out, contains("/\\u001b[2J\\n~1\n"));
+  CHECK(shell::shmdict({"keys", name, "-R", "-0"}).out == path + '\0' + path + "/\xc2\x9b" + '\0');
+  CHECK(bash("\"$1\" keys \"$2\" -R0 | tail -z -n 1 | xargs -0 \"$1\" get -r \"$2\"", name).out == "found\n");
+  CHECK_THAT(shell::shmdict({"ls", "-0"}).out, contains(std::string(name) + '\0'));
+}
+
+TEST_CASE("what JSON cannot express is written as well as can be, and the exit code says so") {
+  const support::Name values("lossy"), keys("lossy");
+  shm::dict<std::string, std::string> v{values, kept()}, k{keys, kept()};
+  v["bad"] = "a\xff";
+  v["good"] = "a";
+  k["a\xff"] = "good";
+  for (const shell::words& line : std::vector<shell::words>{
+           {"dump", values}, {"dump", values, "/bad"}, {"get", values}, {"get", values, "/bad"}, {"dump", keys}}) {
+    INFO(line[0]);
+    const auto r = shell::shmdict(line);
+    CHECK(r.code == 4);
+    CHECK_THAT(r.out, contains("a\xef\xbf\xbd"));
+    CHECK_THAT(r.err, contains("JSON cannot express"));
+  }
+  const auto raw = shell::shmdict({"get", values, "/bad", "-r"});
+  CHECK(raw.code == 0);
+  CHECK(raw.out == "a\xff\n");
+  CHECK(raw.err.empty());
+  CHECK(shell::shmdict({"get", values, "/good"}).code == 0);
+}
+
+TEST_CASE("a file that is not there is not found, whichever command reads it") {
+  const support::Name name("none");
+  CHECK(shell::shmdict({"load", name, "/no/such/file"}).code == 1);
+  const auto r = shell::shmdict({"restore", "/no/such/file", name});
+  CHECK(r.code == 1);
+  CHECK_THAT(r.err, contains("/no/such/file"));
+  CHECK_FALSE(name.exists());
+}
+
+TEST_CASE("a limit of file sizes is named, not an option that the command does not have") {
+  const support::Name name("limit"), from("limit");
+  const shell::temporary file;
+  { shm::json_dict d{from, {{"a", 1}}, kept()}; }
+  REQUIRE(shell::shmdict({"backup", from, file.path()}).code == 0);
+  for (const auto& r : {bash("ulimit -f 1000; echo '{\"a\": 1}' | \"$1\" load \"$2\" -", name),
+                        bash("ulimit -f 1000; \"$1\" restore " + file.path() + " \"$2\"", name)}) {
+    CHECK(r.code == 7);
+    CHECK_THAT(r.err, contains("ulimit -f"));
+    CHECK(r.err.find("max_size") == std::string::npos);
+  }
+}
+
+TEST_CASE("a position that the dict does not have is a matter of the command line") {
+  const support::Name name("position");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  CHECK(shell::shmdict({"watch", name, "--since", "5", "-n", "1"}).code == 2);
+}
+
+TEST_CASE("a broken object fails a stat that names it, and is named by a stat of all") {
+  const support::Name name("broken");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  REQUIRE(truncate(name.path().c_str(), 4096) == 0);
+  CHECK(shell::shmdict({"stat", name}).code == 8);
+  const auto all = shell::shmdict({"stat"});
+  CHECK(all.code == 0);
+  CHECK_THAT(all.err, contains(name));
+}
+
+TEST_CASE("who stops reading ends a command as in any pipe") {
+  const support::Name name("pipe");
+  {
+    shm::json_dict d{name, kept()};
+    d.transact([](auto& tx) {
+      for (int i = 0; i < 20'000; ++i) tx["k" + std::to_string(i)] = i;
+    });
+  }
+  const auto r = bash("\"$1\" dump \"$2\" | head -n 1; echo ${PIPESTATUS[0]}", name);
+  CHECK(r.out == "{\n141\n");
+  CHECK(r.err.empty());
+}
+
+TEST_CASE("del removes what is there, and says what is not") {
+  const support::Name name("del");
+  shm::json_dict d{name, {{"a", 1}, {"b", 2}, {"c", 3}}, kept()};
+  const auto r = shell::shmdict({"del", name, "/a", "/nope", "/b"});
+  CHECK(r.code == 1);
+  CHECK_THAT(r.err, contains("/nope"));
+  CHECK(shell::shmdict({"keys", name}).out == "/c\n");
+}
+
+TEST_CASE("a backup goes into files, and restore says which file is none") {
+  const support::Name name("backup"), copy("backup");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  const auto pipe = shell::shmdict({"backup", name, "-"});
+  CHECK(pipe.code == 2);
+  CHECK_THAT(pipe.err, contains("shmdict dump"));
+  CHECK(access("-", F_OK) != 0);
+  const shell::temporary file;
+  REQUIRE(unlink(file.path().c_str()) == 0);
+  REQUIRE(mkfifo(file.path().c_str(), 0600) == 0); // stands for a device
+  const auto fifo = shell::shmdict({"backup", name, file.path()});
+  CHECK(fifo.code == 4);
+  CHECK_THAT(fifo.err, contains(file.path()));
+  struct stat s;
+  REQUIRE(stat(file.path().c_str(), &s) == 0);
+  CHECK(S_ISFIFO(s.st_mode));
+  REQUIRE(unlink(file.path().c_str()) == 0);
+
+  REQUIRE(shell::shmdict({"backup", name, file.path()}).code == 0);
+  REQUIRE(truncate(file.path().c_str(), 100'000) == 0);
+  const auto cut = shell::shmdict({"restore", file.path(), copy});
+  CHECK(cut.code == 8);
+  CHECK_THAT(cut.err, contains("the backup '" + file.path() + "' is truncated"));
+  CHECK(cut.err.find("unlink") == std::string::npos);
+  const auto foreign = shell::shmdict({"restore", "/etc/passwd", copy});
+  CHECK(foreign.code == 4);
+  CHECK_THAT(foreign.err, contains("'/etc/passwd' is no backup"));
+  CHECK_FALSE(copy.exists());
+}
+
+TEST_CASE("a lock without a name is refused in words about the command line") {
+  const support::Name name("lock");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  const auto r = shell::shmdict({"lock", name, "", "--", "true"});
+  CHECK(r.code == 2);
+  CHECK_THAT(r.err, contains("LOCKNAME"));
+  CHECK(r.err.find("shmd_") == std::string::npos);
+}
+
+TEST_CASE("set takes no nesting that load would refuse") {
+  const support::Name name("deep"), again("deep"), fresh("deep");
+  { shm::json_dict d{name, kept()}; }
+  std::string path;
+  for (int i = 0; i < 1000; ++i) path += "/d";
+  CHECK(shell::shmdict({"set", name, path + "/d", "1"}).code == 4);
+  CHECK(shell::shmdict({"set", name, path, "[]"}).code == 4);
+  CHECK(shell::shmdict({"load", name, "-", "--at", path, "--merge"}, "{}").code == 4);
+  CHECK(shell::shmdict({"load", fresh, "-", "--at", path}, "{}").code == 4);
+  CHECK_FALSE(fresh.exists());
+  CHECK(shell::shmdict({"dump", name}).out == "{}\n");
+  REQUIRE(shell::shmdict({"set", name, path, "1"}).code == 0);
+  CHECK(shell::shmdict({"load", again, "-"}, shell::shmdict({"dump", name, "--compact"}).out).code == 0);
+}
