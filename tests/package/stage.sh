@@ -19,3 +19,11 @@ for file in include/shmdict/shmdict.h include/shm/shm.hpp include/shm/detail/raw
   '*/cmake/shmdict/shmdictConfig.cmake' '*/cmake/shmdict/shmdictConfigVersion.cmake' '*/pkgconfig/shmdict.pc'; do
   [[ -n $(find "$where" -path "$where/$file") ]] || { echo "not installed: $file"; exit 1; }
 done
+# With the command: its manual and completions.
+if [[ -e $where/bin/shmdict ]]; then
+  for file in share/man/man1/shmdict.1 share/bash-completion/completions/shmdict share/zsh/site-functions/_shmdict \
+    share/fish/vendor_completions.d/shmdict.fish; do
+    [[ -f $where/$file ]] || { echo "not installed: $file"; exit 1; }
+  done
+  "$where/bin/shmdict" --version >/dev/null
+fi

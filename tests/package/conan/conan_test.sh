@@ -51,12 +51,13 @@ create() { # create NAME ARGUMENT...
 }
 conan remove 'shmdict/*' --confirm >/dev/null 2>&1 || true # of runs before
 create static -o 'shmdict/*:shared=False' -o 'shmdict/*:with_fmt=False'
+create bare -o 'shmdict/*:with_json=False' -o 'shmdict/*:with_fmt=False' -o 'shmdict/*:fPIC=False'
 create shared -o 'shmdict/*:shared=True'
 if [[ -f $source/cpp/cli/CMakeLists.txt ]]; then
   create cli -o 'shmdict/*:with_cli=True'
 fi
-# What the test package printed, from a static and a shared library.
-for type in static shared; do
+# What the test package printed, from static libraries and a shared one.
+for type in static bare shared; do
   grep -q "^shmdict [0-9.]*, layout [0-9]" "$work/$type.log" || { echo "the test package did not run"; exit 1; }
 done
 grep -q "libshmdict.so" "$work/shared.log"
