@@ -128,6 +128,38 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   return result;
 }
 
+/* ---- whose level of the lock is whose ----
+ * The lock is the attachment's; a handle that is closed gives back the levels that it took itself. Only the thread that holds
+ * the lock counts, and what was counted in an earlier hold is known by its number. */
+
+static uint64_t section_of(const shmd_attachment* a) { return a->held >> 32; }
+
+/* After a call that takes a level. */
+static int entered(shmd_dict* d, int result) {
+  if (result < 0 || result == SHMD_TIMED_OUT || result == SHMD_NOT_FOUND) return result;
+  if (d->section != section_of(d->attachment)) d->levels = 0;
+  d->section = section_of(d->attachment);
+  ++d->levels;
+  return result;
+}
+
+/* Before a call that gives one back, through whichever handle. */
+static bool leaving(shmd_dict* d) {
+  if (!shmd_lock_mine(d->attachment) || d->levels == 0 || d->section != section_of(d->attachment)) return false;
+  --d->levels;
+  return true;
+}
+
+static void leave_sections(shmd_dict* d) {
+  shmd_attachment* a = d->attachment;
+  if (shmd_transaction_mine(a) && d->begun == section_of(a)) {
+    (void)leaving(d);
+    (void)shmd_transaction_end(a, false);
+  }
+  while (leaving(d) && shmd_lock_release(a) == 0) {
+  }
+}
+
 int shmd_close(shmd_dict* d) {
   int result;
   if (d == NULL) return 0;
@@ -139,9 +171,7 @@ int shmd_close(shmd_dict* d) {
     shmd_lock_self.closing = d;
     return 0;
   }
-  if (shmd_transaction_mine(d->attachment)) (void)shmd_transaction_end(d->attachment, false);
-  while (shmd_lock_mine(d->attachment) && shmd_lock_release(d->attachment) == 0) {
-  }
+  leave_sections(d);
   shmd_named_abandon(d);
   (void)shmd_set_event_hook(d, NULL, NULL);
   result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
@@ -342,7 +372,7 @@ int shmd_node_check(shmd_dict* d, shmd_node node) {
 int shmd_lock(shmd_dict* d, int64_t timeout) {
   CHECK_HANDLE("shmd_lock");
   CHECK_TIMEOUT("shmd_lock", timeout);
-  return shmd_lock_acquire(d->attachment, timeout);
+  return entered(d, shmd_lock_acquire(d->attachment, timeout));
 }
 
 void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size) {
@@ -353,25 +383,30 @@ void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size) 
 
 int shmd_lock_with(shmd_dict* d, const shmd_lock_options* options) {
   CHECK_HANDLE("shmd_lock_with");
-  if (options == NULL) return shmd_lock_acquire(d->attachment, SHMD_DEFAULT_TIMEOUT);
+  if (options == NULL) return entered(d, shmd_lock_acquire(d->attachment, SHMD_DEFAULT_TIMEOUT));
   if (options->struct_size != sizeof *options)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_with: initialise the options with shmd_lock_options_init");
   CHECK_TIMEOUT("shmd_lock_with", options->timeout);
   CHECK_TIMEOUT("shmd_lock_with", options->sleep_time);
-  return shmd_lock_acquire_as(d->attachment, options);
+  return entered(d, shmd_lock_acquire_as(d->attachment, options));
 }
 
 int shmd_lock_steal(shmd_dict* d, int64_t pid) {
   CHECK_HANDLE("shmd_lock_steal");
-  return shmd_lock_steal_from(d->attachment, pid);
+  return entered(d, shmd_lock_steal_from(d->attachment, pid));
 }
 
 int shmd_unlock(shmd_dict* d) {
+  bool counted;
+  int result;
   CHECK_HANDLE("shmd_unlock");
   if (shmd_transaction_mine(d->attachment) && d->attachment->depth <= 1)
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': commit or abort the open transaction instead of unlocking",
                      d->attachment->name);
-  return shmd_lock_release(d->attachment);
+  counted = leaving(d);
+  result = shmd_lock_release(d->attachment);
+  if (result < 0 && counted) ++d->levels; /* within a callback: a level below it, and still held */
+  return result;
 }
 
 int shmd_lock_status(shmd_dict* d, shmd_lock_info* info) {
@@ -381,18 +416,23 @@ int shmd_lock_status(shmd_dict* d, shmd_lock_info* info) {
 }
 
 int shmd_begin(shmd_dict* d, int64_t timeout) {
+  int result;
   CHECK_HANDLE("shmd_begin");
   CHECK_TIMEOUT("shmd_begin", timeout);
-  return shmd_transaction_begin(d->attachment, timeout);
+  result = entered(d, shmd_transaction_begin(d->attachment, timeout));
+  if (result >= 0 && result != SHMD_TIMED_OUT) d->begun = section_of(d->attachment);
+  return result;
 }
 
 int shmd_commit(shmd_dict* d) {
   CHECK_HANDLE("shmd_commit");
+  if (shmd_in_transaction(d)) (void)leaving(d);
   return shmd_transaction_end(d->attachment, true);
 }
 
 int shmd_abort(shmd_dict* d) {
   CHECK_HANDLE("shmd_abort");
+  if (shmd_in_transaction(d)) (void)leaving(d);
   return shmd_transaction_end(d->attachment, false);
 }
 

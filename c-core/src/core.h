@@ -88,7 +88,10 @@ struct shmd_dict {
   int keep_on_close;   /* closing removes no name, whatever the policy: what shmd_restore leaves to others */
   uint64_t serial;     /* tells the handles of a process apart, never 0 */
   uint64_t locks;      /* named locks taken through it: not 0 if there may be some to give back */
-  shmd_event_fn hook;  /* event.c */
+  uint64_t section;    /* which hold of the lock it took part in: its acquisition number, and so many levels of it */
+  uint64_t levels;
+  uint64_t begun;     /* the hold in which it began a transaction */
+  shmd_event_fn hook; /* event.c */
   void* hook_context;
   struct shmd_dict* next_hook;
   struct shmd_dict* next_closing; /* call.h: `closing` */

@@ -217,3 +217,68 @@ TEST_CASE("transactions that insert and erase leave no memory behind") {
   REQUIRE(d.stat().memory < early + (1u << 20));
   REQUIRE(d.check() == "");
 }
+
+// Guards entered() and leave_sections() in api.c.
+TEST_CASE("a handle that is closed gives back the levels of the lock that it took, and no others") {
+  Dict d(support::unique_name("levels"));
+  const auto second = [&] {
+    shmd_dict* other = nullptr;
+    shmd_options o = support::small_options();
+    o.mode = SHMD_OPEN_ONLY;
+    must(shmd_open(d.name().c_str(), &o, &other), "open");
+    return other;
+  };
+  const auto mine = [&] {
+    shmd_lock_info info;
+    must(shmd_lock_status(d, &info), "status");
+    return info.by_this_thread != 0;
+  };
+  SECTION("not the lock of another") {
+    must(shmd_lock(d, 0), "lock");
+    must(shmd_close(second()), "close");
+    CHECK(mine());
+    CHECK(shmd_unlock(d) == 0);
+  }
+  SECTION("nor another's transaction") {
+    must(shmd_begin(d, 0), "begin");
+    d.put("a", "1");
+    shmd_dict* other = second();
+    must(shmd_put(other, shmd_root(), "b", 1, "2", 1, 0), "put"); // part of it
+    must(shmd_close(other), "close");
+    CHECK(shmd_in_transaction(d) == 1);
+    CHECK(shmd_commit(d) == 0);
+    CHECK(d.get("a") == "1");
+    CHECK(d.get("b") == "2");
+  }
+  SECTION("its own, of two") {
+    shmd_dict* other = second();
+    must(shmd_lock(other, 0), "lock");
+    must(shmd_lock(d, 0), "lock");
+    must(shmd_lock(other, 0), "lock");
+    must(shmd_close(other), "close");
+    CHECK(mine());
+    CHECK(shmd_unlock(d) == 0);
+    CHECK(shmd_unlock(d) == SHMD_ERR_NOT_LOCKED);
+  }
+  SECTION("its own transaction, within a section of another") {
+    must(shmd_lock(d, 0), "lock");
+    shmd_dict* other = second();
+    must(shmd_begin(other, 0), "begin");
+    d.put("a", "1");
+    must(shmd_close(other), "close");
+    CHECK(shmd_in_transaction(d) == 0);
+    CHECK(mine());
+    CHECK(shmd_unlock(d) == 0);
+    CHECK(d.count() == 0);
+  }
+  SECTION("what was unlocked through another, and taken anew since, is not its own") {
+    shmd_dict* other = second();
+    must(shmd_lock(other, 0), "lock");
+    CHECK(shmd_unlock(d) == 0);
+    must(shmd_lock(d, 0), "lock");
+    must(shmd_close(other), "close");
+    CHECK(mine());
+    CHECK(shmd_unlock(d) == 0);
+  }
+  CHECK_FALSE(mine());
+}

@@ -364,33 +364,34 @@ TEST_CASE("what was restored is no orphan until somebody has opened it and died"
   CHECK(orphaned() == 0);
   REQUIRE(shmd_close(copy) == 0);
   CHECK(orphaned() == -1);
+}
 
-  // The mechanism: find_place() in the port. A fifo stands for a device, of which there should be no fewer afterwards.
-  TEST_CASE("a backup replaces regular files only, and what a link leads to instead of the link", "[backup]") {
-    Name name("backup.place");
-    Directory directory("/tmp"), elsewhere("/tmp");
-    Handle d(name, typed());
-    must(put(d, "a", 1), "put");
-    const std::string fifo = directory.file("fifo"), link = directory.file("link"), file = elsewhere.file("file");
-    struct stat s;
-    REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
-    CHECK(shmd_backup(d, fifo.c_str()) == SHMD_ERR_FOREIGN_OBJECT);
-    CHECK_THAT(shmd_last_error()->message, contains("'" + fifo + "' is there and is no regular file"));
-    REQUIRE(symlink(fifo.c_str(), link.c_str()) == 0);
-    CHECK(shmd_backup(d, link.c_str()) == SHMD_ERR_FOREIGN_OBJECT);
-    REQUIRE(lstat(fifo.c_str(), &s) == 0);
-    CHECK(S_ISFIFO(s.st_mode));
-    REQUIRE(unlink(link.c_str()) == 0);
-    REQUIRE(symlink(file.c_str(), link.c_str()) == 0);
-    CHECK(shmd_backup(d, link.c_str()) == SHMD_ERR_SYSTEM); // leads nowhere yet
-    close(open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-    REQUIRE(shmd_backup(d, link.c_str()) == 0);
-    REQUIRE(lstat(link.c_str(), &s) == 0);
-    CHECK(S_ISLNK(s.st_mode));
-    shmd_dict* copy = nullptr;
-    REQUIRE(open_file(file, &copy) == 0);
-    CHECK(get(copy, "a") == 1);
-    REQUIRE(shmd_close(copy) == 0);
-    CHECK(directory.entries().size() == 2);
-    CHECK(elsewhere.entries().size() == 1);
-  }
+// The mechanism: find_place() in the port. A fifo stands for a device, of which there should be no fewer afterwards.
+TEST_CASE("a backup replaces regular files only, and what a link leads to instead of the link", "[backup]") {
+  Name name("backup.place");
+  Directory directory("/tmp"), elsewhere("/tmp");
+  Handle d(name, typed());
+  must(put(d, "a", 1), "put");
+  const std::string fifo = directory.file("fifo"), link = directory.file("link"), file = elsewhere.file("file");
+  struct stat s;
+  REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
+  CHECK(shmd_backup(d, fifo.c_str()) == SHMD_ERR_FOREIGN_OBJECT);
+  CHECK_THAT(shmd_last_error()->message, contains("'" + fifo + "' is there and is no regular file"));
+  REQUIRE(symlink(fifo.c_str(), link.c_str()) == 0);
+  CHECK(shmd_backup(d, link.c_str()) == SHMD_ERR_FOREIGN_OBJECT);
+  REQUIRE(lstat(fifo.c_str(), &s) == 0);
+  CHECK(S_ISFIFO(s.st_mode));
+  REQUIRE(unlink(link.c_str()) == 0);
+  REQUIRE(symlink(file.c_str(), link.c_str()) == 0);
+  CHECK(shmd_backup(d, link.c_str()) == SHMD_ERR_SYSTEM); // leads nowhere yet
+  close(open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  REQUIRE(shmd_backup(d, link.c_str()) == 0);
+  REQUIRE(lstat(link.c_str(), &s) == 0);
+  CHECK(S_ISLNK(s.st_mode));
+  shmd_dict* copy = nullptr;
+  REQUIRE(open_file(file, &copy) == 0);
+  CHECK(get(copy, "a") == 1);
+  REQUIRE(shmd_close(copy) == 0);
+  CHECK(directory.entries().size() == 2);
+  CHECK(elsewhere.entries().size() == 1);
+}
