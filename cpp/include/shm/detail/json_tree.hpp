@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../serializers_json.hpp"
 #include "../watch.hpp"
 #include "checked.hpp"
 #include "json_leaf.hpp"
