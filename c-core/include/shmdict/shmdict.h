@@ -221,14 +221,15 @@ static inline shmd_node shmd_root(void) {
  * NOT_ATTACHED, NO_SPACE (nothing changed), BUSY (from a signal handler). In the thread that has a transaction open on
  * the handle, reads and writes are part of it. */
 
-enum shmd_put_flags {                       /* one of them or none */
-                      SHMD_INSERT_ONLY = 1, /* EXISTS if the key is there */
-                      SHMD_REPLACE_ONLY = 2 /* NOT_FOUND if it is not */
+/* One of them or none. */
+enum shmd_put_flags {
+  SHMD_INSERT_ONLY = 1, /* EXISTS if the key is there */
+  SHMD_REPLACE_ONLY = 2 /* NOT_FOUND if it is not */
 };
 
-/* Copies up to `capacity` bytes of the value to `buffer` (NULL if that is 0) and stores its full size in *size. 0; SHMD_TRUNCATED if it did
- * not fit (the bytes copied are then unspecified); SHMD_NOT_FOUND. Errors: IS_A_DICT, BUSY (read-only handle, data kept
- * changing). */
+/* Copies up to `capacity` bytes of the value to `buffer` (may be NULL if that is 0) and stores its full size in *size. 0;
+ * SHMD_TRUNCATED if it did not fit (the bytes copied are then unspecified); SHMD_NOT_FOUND. Errors: IS_A_DICT, BUSY
+ * (read-only handle, data kept changing). */
 SHMD_API int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, void* buffer, size_t capacity,
                       size_t* size);
 
