@@ -4,7 +4,7 @@
  * Objects are files of /dev/shm. What Linux does not promise: a neighbour who truncates the object under us makes us
  * fault (SIGBUS); a fork() that goes round libc (a raw clone) leaves the child with a copy of our liveness descriptor
  * until it calls us, executes a program or ends; without /proc objects are built under a temporary name, which a crash of
- * the creator leaves behind.
+ * the creator leaves behind until the next creation (platform_linux_temporary.c).
  */
 #define _GNU_SOURCE
 #include "platform.h"
@@ -23,12 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform_linux.h"
 #include "shmdict/atomics.h"
 
-#define DIRECTORY "/dev/shm"
 #define PREFIX "shmdict."
-#define PATH_CAPACITY 320
-#define OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK) /* not through links, never stuck on a pipe */
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -37,57 +35,18 @@ unsigned shmd_os_forced;
 /* ---- objects ---- */
 
 static void object_path(const char* name, char* path) {
-  (void)snprintf(path, PATH_CAPACITY, DIRECTORY "/" PREFIX "%s", name);
+  (void)snprintf(path, SHMD_LINUX_PATH, SHMD_LINUX_DIRECTORY "/" PREFIX "%s", name);
 }
-static void descriptor_path(int fd, char* path) { (void)snprintf(path, PATH_CAPACITY, "/proc/self/fd/%d", fd); }
-
-/* For systems without O_TMPFILE or /proc: a name nobody else uses. It begins with a dot, so no dict can be called so. */
-static void temporary_path(int fd, char* path) {
-  static uint64_t token; /* random, once per process */
-  uint64_t seen = shmd_load_acquire(&token);
-  if (seen == 0) {
-    uint64_t fresh = 1;
-    (void)shmd_os_random(&fresh, sizeof fresh);
-    fresh |= 1;
-    shmd_local_store(&token, fresh);
-    seen = shmd_load_acquire(&token);
-  }
-  (void)snprintf(path, PATH_CAPACITY, DIRECTORY "/.shmdict-%016llx-%llu-%d", (unsigned long long)seen,
-                 (unsigned long long)shmd_os_pid(), fd);
-}
-
-static int create_temporary(uint32_t permissions) {
-  char path[PATH_CAPACITY];
-  /* The descriptor's number is part of the name: take the number first. */
-  const int number = open(DIRECTORY, O_PATH | O_CLOEXEC);
-  int fd, error;
-  if (number < 0) return -errno;
-  temporary_path(number, path);
-  fd = open(path, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, (mode_t)permissions);
-  if (fd < 0) {
-    error = -errno;
-    (void)close(number);
-    return error;
-  }
-  if (dup3(fd, number, O_CLOEXEC) < 0) {
-    error = -errno;
-    (void)unlink(path);
-    (void)close(fd);
-    (void)close(number);
-    return error;
-  }
-  (void)close(fd);
-  return number;
-}
+static void descriptor_path(int fd, char* path) { (void)snprintf(path, SHMD_LINUX_PATH, "/proc/self/fd/%d", fd); }
 
 int shmd_os_create_unnamed(const char* name, uint32_t permissions) {
   int fd = -1;
   (void)name;
   if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
-    fd = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
+    fd = open(SHMD_LINUX_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
     if (fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) return -errno;
   }
-  if (fd < 0) fd = create_temporary(permissions);
+  if (fd < 0) fd = shmd_linux_temporary_create(permissions);
   if (fd < 0) return fd;
   if (fchmod(fd, (mode_t)permissions) != 0) { /* what was asked for, whatever the umask */
     const int error = -errno;
@@ -98,7 +57,7 @@ int shmd_os_create_unnamed(const char* name, uint32_t permissions) {
 }
 
 int shmd_os_publish(int fd, const char* name) {
-  char from[PATH_CAPACITY], to[PATH_CAPACITY];
+  char from[SHMD_LINUX_PATH], to[SHMD_LINUX_PATH];
   struct stat s;
   object_path(name, to);
   if (fstat(fd, &s) != 0) return -errno;
@@ -106,7 +65,7 @@ int shmd_os_publish(int fd, const char* name) {
     descriptor_path(fd, from);
     return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
   }
-  temporary_path(fd, from);
+  shmd_linux_temporary_path(fd, from);
   if (link(from, to) != 0) return -errno;
   (void)unlink(from);
   return 0;
@@ -114,8 +73,8 @@ int shmd_os_publish(int fd, const char* name) {
 
 void shmd_os_stay_unnamed(int fd) {
   struct stat by_fd, by_path;
-  char path[PATH_CAPACITY];
-  temporary_path(fd, path);
+  char path[SHMD_LINUX_PATH];
+  shmd_linux_temporary_path(fd, path);
   if (fstat(fd, &by_fd) == 0 && by_fd.st_nlink != 0 && lstat(path, &by_path) == 0 && by_path.st_ino == by_fd.st_ino &&
       by_path.st_dev == by_fd.st_dev)
     (void)unlink(path);
@@ -128,15 +87,15 @@ void shmd_os_discard(int fd) {
 }
 
 int shmd_os_open(const char* name, bool writable) {
-  char path[PATH_CAPACITY];
+  char path[SHMD_LINUX_PATH];
   int fd;
   object_path(name, path);
-  fd = open(path, (writable ? O_RDWR : O_RDONLY) | OPEN_FLAGS);
+  fd = open(path, (writable ? O_RDWR : O_RDONLY) | SHMD_LINUX_OPEN);
   return fd >= 0 ? fd : -errno;
 }
 
 int shmd_os_reopen(int fd, bool writable) {
-  char path[PATH_CAPACITY];
+  char path[SHMD_LINUX_PATH];
   int again;
   descriptor_path(fd, path);
   again = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
@@ -144,7 +103,7 @@ int shmd_os_reopen(int fd, bool writable) {
 }
 
 int shmd_os_unlink(const char* name) {
-  char path[PATH_CAPACITY];
+  char path[SHMD_LINUX_PATH];
   object_path(name, path);
   return unlink(path) == 0 ? 0 : -errno;
 }
@@ -167,7 +126,7 @@ int shmd_os_info(int fd, shmd_file_info* info) {
 }
 
 int shmd_os_name_info(const char* name, shmd_file_info* info) {
-  char path[PATH_CAPACITY];
+  char path[SHMD_LINUX_PATH];
   struct stat s;
   object_path(name, path);
   if (lstat(path, &s) != 0) return -errno;
