@@ -55,8 +55,8 @@ void shmd_event_prepare(shmd_attachment* a); /* a new attachment, or one that a 
 int shmd_lock_adopt(shmd_attachment* a);    /* repairs and releases the lock if the word names the slot just taken */
 void shmd_lock_abandon(shmd_attachment* a); /* the calling thread ends: repairs and releases the lock if it holds it */
 void shmd_lock_busy(bool begin); /* around a mutex: a signal handler that interrupts this thread gets BUSY meanwhile */
-void shmd_lock_forked(void);   /* in a forked child: the calling thread is another one, and holds nothing */
-void shmd_lock_unloaded(void); /* no thread-exit destructor may run any more */
+void shmd_lock_forked(void);     /* in a forked child: the calling thread is another one, and holds nothing */
+void shmd_lock_unloaded(void);   /* no thread-exit destructor may run any more */
 
 /* Provided by the engine (redo.c) for attach and lock. */
 int shmd_engine_attach(shmd_attachment* a); /* local state of a new attachment */

@@ -12,8 +12,8 @@
 typedef struct shmd_lock_thread {
   uint64_t id; /* system thread id, 0 = not prepared: no thread-exit destructor yet */
   volatile uint32_t busy;
-  uint32_t holds;  /* locks held by this thread */
-  uint32_t events; /* not 0: some were noted, and wait until no lock is held */
+  uint32_t holds;            /* locks held by this thread */
+  uint32_t events;           /* not 0: some were noted, and wait until no lock is held */
   struct shmd_dict* closing; /* handles closed within a callback, to be ended when the call that called back is over */
 } shmd_lock_thread;
 extern _Thread_local shmd_lock_thread shmd_lock_self;

@@ -192,7 +192,7 @@ typedef struct shmd_redo_entry {
   uint64_t value;
 } shmd_redo_entry;
 #define SHMD_REDO_PUBLISH UINT64_C(1) /* the second: readers may follow it */
-#define SHMD_REDO_RETIRE UINT64_C(2) /* the third: marks of removed dicts */
+#define SHMD_REDO_RETIRE UINT64_C(2)  /* the third: marks of removed dicts */
 #define SHMD_REDO_FLAGS UINT64_C(7)
 
 /* ---- node table ---- */

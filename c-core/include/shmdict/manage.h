@@ -29,11 +29,11 @@ typedef struct shmd_object_info {
   char name[208];
   int result; /* 0; else why only name, user, and memory are known: PERMISSION_DENIED, FOREIGN_OBJECT, INCOMPLETE_OBJECT,
                  LAYOUT_MISMATCH (layout_version is known), CORRUPT, SYSTEM */
-  int orphaned;            /* 1: its unlink policy asks for removal, and nobody who has it open lives; 0 also of one that
+  int orphaned;  /* 1: its unlink policy asks for removal, and nobody who has it open lives; 0 also of one that
                               shmd_restore made and nobody has attached to for writing since */
-  int present;             /* 1: somebody has it open, read-only handles included */
-  int unlink;              /* enum shmd_unlink_policy as stored */
-  uint32_t user;           /* numeric id of its owner, UINT32_MAX = unknown */
+  int present;   /* 1: somebody has it open, read-only handles included */
+  int unlink;    /* enum shmd_unlink_policy as stored */
+  uint32_t user; /* numeric id of its owner, UINT32_MAX = unknown */
   uint32_t layout_version; /* 0 = unknown */
   uint32_t attached;       /* processes attached for writing */
   uint32_t max_processes;

@@ -315,7 +315,8 @@ typedef struct shmd_lock_info {
   int held;  /* 0 = free */
   int alive; /* the owner's process still exists */
   int by_this_thread;
-  uint32_t waiters; /* 0 = nobody sleeps until it is free, 1 = somebody may. Stays 1 until the owner unlocks, even if all who
+  uint32_t
+      waiters; /* 0 = nobody sleeps until it is free, 1 = somebody may. Stays 1 until the owner unlocks, even if all who
                        waited gave up; an owner that slept for it, or took it over from a dead one, begins with 1 */
   uint32_t slot;
   int64_t pid; /* as the owner sees itself */

@@ -17,7 +17,7 @@ struct object_info {
   // Its unlink policy asks for removal, and nobody who has it open lives. Not one that was restored and waits for its first
   // user (one who may write).
   bool orphaned = false;
-  bool present = false;  // somebody has it open, read-only dicts included
+  bool present = false; // somebody has it open, read-only dicts included
   unlink_policy unlink = last_closes;
   std::uint32_t user = 0; // numeric id of its owner
   std::uint32_t layout_version = 0;

@@ -79,8 +79,9 @@ struct status {
     std::uint32_t pins = 0;                                // processes that hold snapshots or views
     std::uint64_t oldest_pin = 0;                          // position; 0 = none
     std::int64_t oldest_pin_pid = 0;
-    std::uint64_t followers = 0; // watchers and replicas of processes attached for writing; read-only ones leave no trace
-    bool followed = false;       // somebody sleeps until the next commit
+    std::uint64_t followers =
+        0;                 // watchers and replicas of processes attached for writing; read-only ones leave no trace
+    bool followed = false; // somebody sleeps until the next commit
     std::uint32_t max_processes = 0;
     std::uint32_t attached = 0; // for writing
   };
