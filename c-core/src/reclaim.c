@@ -220,6 +220,7 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets, bool far) {
                           : b < SHMD_BUCKETS - 1 ? 4
                                                  : 64; /* the last list has some without a dead byte, too */
     for (looked = 0; looked < most && id != SHMD_NONE && t->error == 0; ++looked) {
+      SHMD_SEGMENT_LOOKED();
       if (SHMD_LOW(SEG(id, kind)) != SHMD_SEG_CLOSED) return (void)shmd_tx_astray(t, SHMD_S(t, id, kind)), false;
       if (SEG(id, live) < SEG(id, used) && can_be_cleaned(t, id, oldest, young)) {
         t->a->engine->victim_from[b] = SHMD_LOW(SEG(id, links));

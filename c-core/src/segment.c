@@ -11,6 +11,10 @@
 #define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
 
+#if defined(SHMD_CRASH_POINTS)
+uint64_t shmd_segments_looked;
+#endif
+
 void shmd_recycle(shmd_tx* t) {
   shmd_control* c = shmd_control_of(t->a);
   /* SYNC recycle: publishes that bytes freed by earlier commits will be overwritten; the overwriting stores follow. */
@@ -116,6 +120,7 @@ static bool extent_take(shmd_tx* t, uint64_t count, uint64_t* id) {
     int looked;
     for (looked = 0; looked < 8 && first != SHMD_NONE; ++looked) {
       const uint64_t length = SHMD_HIGH(GET(first, kind));
+      SHMD_SEGMENT_LOOKED();
       if (length >= count) {
         extent_remove(t, first, length);
         if (length > count) {

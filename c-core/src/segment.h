@@ -86,6 +86,13 @@ uint64_t shmd_reuse_floor(shmd_tx* t);
 /* Moves the recycle counter: what was freed by earlier commits may be overwritten from here on. */
 void shmd_recycle(shmd_tx* t);
 
+#if defined(SHMD_CRASH_POINTS)
+extern uint64_t shmd_segments_looked; /* at, by all searches so far: what one write looks at is bounded, a test says */
+#define SHMD_SEGMENT_LOOKED() ((void)shmd_local_add(&shmd_segments_looked, 1))
+#else
+#define SHMD_SEGMENT_LOOKED() ((void)0)
+#endif
+
 /* Which list a closed segment belongs to: its liveness in eighths. One that a large record closed early counts as half
  * full: else small records between large ones would keep a segment each. */
 SHMD_INLINE uint64_t shmd_segment_bucket(const shmd_attachment* a, uint64_t live, uint64_t used) {

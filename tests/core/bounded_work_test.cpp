@@ -2,12 +2,14 @@
 // build with crash points counts every store to shared memory. A store is at most a word, but for copies of a record:
 // the bytes of moved records are counted by statistics, one's own record is one's own. So the bytes written are at most
 //   8 * stores + moved bytes + own record.
+// Searches store nothing: the segments that they look at are counted apart (SHMD_SEGMENT_LOOKED).
 // What guards it: arrays split at SHMD_ARRAY_LOG2 (raise it to 12 and the test at millions of keys fails), directories of at most
 // 2^SHMD_DIRECTORY_LOG2 references, the budgets of reclaim.c (clean_step's `budget`, one array per sweep_step, 64 ghosts
-// per step), shmd_dict_drain only for the call that removed a subtree.
+// per step), shmd_dict_drain only for the call that removed a subtree, `most` in choose_victim, eight a class in extent_take.
 #include <algorithm>
 
 #include "redo.h"
+#include "segment.h"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 
@@ -20,6 +22,8 @@ namespace {
 constexpr std::uint64_t stores_of_a_write = 6000;
 constexpr std::uint64_t stores_of_attaching = 64;
 constexpr std::uint64_t moved_by_a_write = 4 * 2 * 2048 + 4096;
+// Two steps of cleaning, four segments of each bucket but the fullest; two extents, eight of each class.
+constexpr std::uint64_t looked_by_a_write = 2 * 4 * (SHMD_BUCKETS - 1) + 2 * 8 * SHMD_EXTENT_CLASSES;
 
 // What instrumented builds divide numbers by: at a power of two the arrays are as full, so they split as often.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -29,11 +33,11 @@ constexpr std::uint64_t slow = 1;
 #endif
 
 struct Cost {
-  std::uint64_t stores = 0, moved = 0, words = 0;
+  std::uint64_t stores = 0, moved = 0, looked = 0;
   void note(const Cost& c) {
     stores = std::max(stores, c.stores);
     moved = std::max(moved, c.moved);
-    words = std::max(words, c.words);
+    looked = std::max(looked, c.looked);
   }
 };
 
@@ -41,9 +45,10 @@ std::uint64_t cleaned(shmd_dict* d) { return shmd_load_acquire(&shmd_reader_of(d
 
 template <class Call>
 Cost cost_of(shmd_dict* d, Call call) {
-  const std::uint64_t moved = cleaned(d), before = shmd_crash_count;
+  const std::uint64_t moved = cleaned(d), before = shmd_crash_count, looked = shmd_segments_looked;
   call();
   Cost c;
+  c.looked = shmd_segments_looked - looked;
   c.stores = shmd_crash_count - before;
   c.moved = cleaned(d) - moved;
   return c;
@@ -84,8 +89,9 @@ Maxima measure(std::uint64_t keys, std::uint64_t more) {
   m.splits = after.splits - before.splits;
   m.merges = after.merges - before.merges;
   const auto line = [&](const char* what, const Cost& c) {
-    std::printf("%8llu keys, %-9s at most %5llu stores, %5llu bytes moved\n", static_cast<unsigned long long>(keys),
-                what, static_cast<unsigned long long>(c.stores), static_cast<unsigned long long>(c.moved));
+    std::printf("%8llu keys, %-9s at most %5llu stores, %5llu bytes moved, %3llu segments looked at\n",
+                static_cast<unsigned long long>(keys), what, static_cast<unsigned long long>(c.stores),
+                static_cast<unsigned long long>(c.moved), static_cast<unsigned long long>(c.looked));
   };
   line("put, new", m.insert);
   line("overwrite", m.overwrite);
@@ -99,6 +105,7 @@ void require_bounded(const Maxima& m) {
   for (const auto* c : {&m.insert, &m.overwrite, &m.erase}) {
     REQUIRE(c->stores <= stores_of_a_write);
     REQUIRE(c->moved <= moved_by_a_write);
+    REQUIRE(c->looked <= looked_by_a_write);
   }
 }
 
@@ -177,5 +184,54 @@ TEST_CASE("writes after a snapshot under which much was erased pay in bounded st
   REQUIRE(worst.stores <= stores_of_a_write);
   REQUIRE(worst.moved <= moved_by_a_write);
   REQUIRE(d.count() == 10000);
+  REQUIRE(d.check() == "");
+}
+
+// Guard: `most` in choose_victim (reclaim.c): under an old snapshot there is much to clean, and nothing that may be.
+TEST_CASE("a write that finds nothing to clean looks at as few segments in a large dict as in a small one") {
+  for (const std::uint64_t keys : {std::uint64_t{1000}, 1500000 / slow}) {
+    auto o = support::small_options(std::uint64_t{4} << 30);
+    o.segment_size = 64 << 10;
+    o.buffer_size = 256 << 10;
+    Dict d(support::unique_name("bounded"), o);
+    for (std::uint64_t i = 0; i < keys; ++i) put(d, i, i);
+    shmd_snapshot* s = nullptr;
+    REQUIRE(shmd_snapshot_open(d, &s) == 0);
+    Cost worst;
+    const std::uint64_t before = shmd_segments_looked;
+    for (std::uint64_t i = 0; i < keys + 200000 / slow; ++i)
+      worst.note(cost_of(d, [&] { put(d, i * 104729 % keys, ~i); }));
+    const auto stats = d.stat();
+    REQUIRE(stats.oldest_pin != UINT64_MAX);
+    std::printf("%8llu keys, %llu segments of log: at most %llu looked at by one put\n",
+                static_cast<unsigned long long>(keys),
+                static_cast<unsigned long long>(stats.log_bytes / stats.segment_size),
+                static_cast<unsigned long long>(worst.looked));
+    if (keys > 1000) REQUIRE(shmd_segments_looked > before); // it did look
+    REQUIRE(worst.looked <= looked_by_a_write);
+    shmd_snapshot_close(s);
+    REQUIRE(d.check() == "");
+  }
+}
+
+// Guard: eight extents a class in extent_take (segment.c): here hundreds are in the class, all of them too short.
+TEST_CASE("a value of three segments looks at few of hundreds of free extents of two") {
+  auto o = support::small_options(std::uint64_t{1} << 30);
+  o.segment_size = 64 << 10;
+  o.buffer_size = 64 << 10;
+  Dict d(support::unique_name("bounded"), o);
+  const std::string two(100000, '2'), three(170000, '3');
+  for (int i = 0; i < 400; ++i) {
+    d.put("a" + std::to_string(i), two);
+    d.put("b" + std::to_string(i), two);
+  }
+  for (int i = 0; i < 400; ++i) d.erase("a" + std::to_string(i));
+  REQUIRE(shmd_compact(d) == 0);
+  Cost worst;
+  for (int i = 0; i < 50; ++i) worst.note(cost_of(d, [&] { d.put("c" + std::to_string(i), three); }));
+  std::printf("a value of three segments: at most %llu extents looked at\n",
+              static_cast<unsigned long long>(worst.looked));
+  REQUIRE(worst.looked >= 8);                       // they are there
+  REQUIRE(worst.looked <= 8 * SHMD_EXTENT_CLASSES); // one extent is taken
   REQUIRE(d.check() == "");
 }
