@@ -564,6 +564,47 @@ TEST_CASE("a stopped process with a snapshot stops nobody's writes until max_siz
   meter.finish("after a stopped process was killed");
 }
 
+// Guard: reads store nothing (read.h): wherever it stands, a stopped reader holds neither the lock nor old data, which pins
+// (a snapshot instead of the get) would do. What it copied while its bytes were reused it throws away: `recycle`.
+TEST_CASE("a process stopped anywhere in a get keeps nobody's writes waiting and no memory") {
+  auto o = options_of();
+  o.timeout = 2'000'000'000;
+  Dict d(support::unique_name("memory"), o);
+  Meter meter(d, 1048);
+  for (std::uint64_t k = 0; k < 1000; ++k) put_turn(d, k, value_of(k, 0, 1000));
+  support::Shared<std::atomic<std::uint64_t>> gets, end;
+  support::Child reader([&] {
+    support::Handle h(d.name(), options_of());
+    std::string value(1000, '\0');
+    for (std::uint64_t k = 0; *end == 0; k = (k + 1) % 1000) {
+      std::size_t size = 0;
+      if (shmd_get(h, shmd_root(), &k, sizeof k, value.data(), value.size(), &size) != 0 || size != 1000) return 1;
+      std::uint64_t turn = 0; // its first bytes tell which it is
+      for (std::uint64_t t = 0; t < 1000 && turn == 0; ++t)
+        if (value_of(k, t, 8) == value.substr(0, 8)) turn = t + 1;
+      if (turn == 0 || value_of(k, turn - 1, 1000) != value) return 2;
+      ++*gets;
+    }
+    return 0;
+  });
+  std::mt19937_64 rng(7);
+  std::uint64_t turn = 0;
+  for (int round = 0; round < static_cast<int>(24 / slow); ++round) {
+    const std::uint64_t before = *gets;
+    REQUIRE(support::eventually([&] { return *gets > before; }));
+    std::this_thread::sleep_for(std::chrono::microseconds(rng() % 3000));
+    reader.signal(SIGSTOP);
+    for (int i = 0; i < 10; ++i, ++turn)
+      for (std::uint64_t k = 0; k < 1000; ++k) put_turn(d, k, value_of(k, turn, 1000));
+    meter.sample();
+    reader.signal(SIGCONT);
+  }
+  *end = 1;
+  REQUIRE(reader.join() == 0);
+  REQUIRE(d.stat().oldest_pin == UINT64_MAX);
+  meter.finish("beside a reader stopped again and again");
+}
+
 // Guard: look_at_pins in reclaim.c (shmd_slot_alive): a dead process's pin does not stay.
 TEST_CASE("the pin of a killed process is noticed by later writes") {
   Dict d(support::unique_name("memory"), options_of());
