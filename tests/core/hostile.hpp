@@ -143,26 +143,34 @@ class Object {
   shmd_superblock super_;
 };
 
-// A hole in the address space, just large enough for the object, with pages on both sides that nobody may touch: reading
-// out of bounds ends the process, instead of reading a neighbour.
+// A hole in the address space, just large enough for the object, with pages on both sides that nobody may touch: reading out
+// of bounds ends the process, instead of reading a neighbour. The library reserves a huge page more, to begin at one, and gives
+// it back; so does the kernel, on its own account.
 class Guards {
  public:
   Guards() {
     around_ = static_cast<unsigned char*>(
-        mmap(nullptr, object_size + 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    if (around_ != MAP_FAILED) munmap(around_ + size, object_size);
+        mmap(nullptr, hole + 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (around_ == MAP_FAILED) throw std::runtime_error("mmap");
+    const auto address = reinterpret_cast<std::uintptr_t>(around_) + size / 2;
+    hole_ = around_ + size / 2 + (huge_page - address % huge_page) % huge_page;
+    munmap(hole_, hole);
   }
   ~Guards() {
-    munmap(around_, size);
-    munmap(around_ + size + object_size, size);
+    munmap(around_, static_cast<std::size_t>(hole_ - around_));
+    munmap(hole_ + hole, static_cast<std::size_t>(around_ + hole + 2 * size - (hole_ + hole)));
   }
   Guards(const Guards&) = delete;
   Guards& operator=(const Guards&) = delete;
-  bool hold(const shmd_dict* d) const { return shmd_reader_of(d)->base == around_ + size; }
+  bool hold(const shmd_dict* d) const {
+    const unsigned char* base = shmd_reader_of(d)->base;
+    return base >= hole_ && base + object_size <= hole_ + hole;
+  }
 
  private:
-  static constexpr std::size_t size = std::size_t{64} << 20;
-  unsigned char* around_;
+  static constexpr std::size_t size = std::size_t{64} << 20, huge_page = std::size_t{2} << 20,
+                               hole = object_size + 2 * huge_page;
+  unsigned char *around_, *hole_;
 };
 
 // Reads through every call. Results are ignored: they may be anything but a crash.
@@ -210,6 +218,67 @@ inline void read_everything(shmd_dict* d, bool check = true) {
     }
     shmd_snapshot_close(s);
   }
+  const shmd_reader* reader = shmd_reader_of(d);
+  for (const auto node : {shmd_root(), a})
+    for (const char* key : {"key1", "key3", "page", "key33333"}) { // of 4 and of 8 bytes
+      std::uint64_t value = 0, before = 0;
+      shmd_found found;
+      if (std::strlen(key) == 4)
+        (void)(shmd_read_word(reader, node, key, 4, &value, 1), shmd_read_word(reader, node, key, 4, &value, 8));
+      else
+        (void)shmd_read_word(reader, node, key, 8, &value, 8);
+      const std::uint64_t hash = shmd_hash_key(reader->hash_seed, key, std::strlen(key));
+      if (shmd_read_locate(reader, node, hash, key, std::strlen(key), &found, &before) == 0)
+        (void)sum(found.value, found.value_size);
+    }
+  for (const char* key : {"key333", "large", "key5000"}) {
+    shmd_view view;
+    if (shmd_view_open(d, shmd_root(), key, std::strlen(key), &view) != 0) continue;
+    (void)sum(view.data, view.size);
+    shmd_view_close(d, &view);
+  }
+  static const auto touch = [](const void* bytes, std::size_t n) { // for callbacks
+    const auto* p = static_cast<const volatile unsigned char*>(bytes);
+    for (std::size_t i = 0; i < n; ++i) (void)p[i];
+  };
+  for (const auto node : {shmd_root(), a}) {
+    std::uint64_t cursor = 0;
+    for (int n = 0; n < 100; ++n) {
+      const int result = shmd_scan(
+          d, node, &cursor, "key", 3, 100,
+          [](void*, shmd_snapshot* inside, const shmd_entry* e) {
+            char byte;
+            std::size_t value_size = 0;
+            touch(e->key, e->key_size);
+            touch(e->value, e->value_size);
+            if (e->is_dict) (void)shmd_snapshot_get(inside, e->node, "key1", 4, &byte, 1, &value_size);
+            return 0;
+          },
+          nullptr);
+      if (result != 0) break;
+    }
+  }
+  (void)shmd_processes(
+      d,
+      [](void*, const shmd_process_info* p) {
+        touch(p->program, std::strlen(p->program));
+        return 0;
+      },
+      nullptr);
+  (void)shmd_named_locks(
+      d,
+      [](void*, const shmd_named_lock_info* l) {
+        touch(l->name, l->name_size);
+        touch(l->program, std::strlen(l->program));
+        return 0;
+      },
+      nullptr);
+  (void)shmd_list(
+      [](void*, const shmd_object_info* o) {
+        for (const char* text : {o->name, o->key_type, o->value_type, o->lock.program}) touch(text, std::strlen(text));
+        return 0;
+      },
+      nullptr);
   static shmd_stats stats;
   shmd_lock_info info;
   (void)shmd_stat(d, &stats);
@@ -256,6 +325,8 @@ inline void write_everything(shmd_dict* d, std::mt19937_64& rng) {
     (void)(rng() % 2 ? shmd_commit(d) : shmd_abort(d));
   }
   if (shmd_view_open(d, shmd_root(), "key333", 6, &view) == 0) shmd_view_close(d, &view);
+  if (shmd_named_lock(d, "job", 0) >= 0 && rng() % 2 == 0) (void)shmd_named_unlock(d, "job");
+  (void)shmd_key_lock(d, shmd_root(), "key333", 6, 0);
   (void)shmd_update(
       d, shmd_root(), "counter", 7,
       [](void*, const void*, std::size_t, const void** v, std::size_t* n) {

@@ -103,6 +103,9 @@ void rounds(const char* region, bool write, std::uint64_t number,
   }
   std::printf("%-12s %s: %llu rounds, %llu between guard pages\n", region, write ? "writing" : "reading",
               static_cast<unsigned long long>(number), static_cast<unsigned long long>(progress->guarded.load()));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // whose mappings come between
+  CHECK(progress->guarded > 0);
+#endif
 }
 
 using Range = std::pair<std::uint64_t, std::uint64_t>;
