@@ -4,6 +4,8 @@
 // place is an index into the words of a small valid object that hold something (hostile::Object::words), so that most
 // mutations hit. Kinds: 0 store, 1 exclusive or, 2 add, 3 copy the word at place `operand`, 4 keep the word's high 16 bits
 // and refer to place `operand`, 5 flip one bit, 6 keep the low half. Anything else: as kind 0.
+// Guards: the checks of read.h before each offset is followed, those of snapshot.c, stream.c, paths.c and list.c, and the bound
+// of every loop over shared links; inspection at attach (object.c). hostile_test.cpp does the same with an aim.
 #include <memory>
 
 #include "hostile.hpp"

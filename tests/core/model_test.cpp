@@ -74,6 +74,10 @@ void run(std::uint64_t seed, std::size_t keys, std::size_t longest, int rounds, 
 
 } // namespace
 
+// Guard: arrays of a few hundred slots: tombstones, splits and merges (index.c); the cleaner moves records (log.c,
+// reclaim.c).
 TEST_CASE("random operations on small values leave what a model leaves") { run(1, 3000, 40, 12, 8000, 65536); }
+// Guard: runs: records longer than half a segment, and the extents that they leave (segment.c).
 TEST_CASE("random operations on large values leave what a model leaves") { run(2, 60, 200000, 10, 300, 65536); }
+// Guard: directories that grow and shrink (index.c), index segments that are compacted (block.c, reclaim.c).
 TEST_CASE("random operations on many keys leave what a model leaves") { run(3, 60000, 16, 8, 60000, 262144); }

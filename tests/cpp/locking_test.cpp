@@ -30,6 +30,7 @@ void while_locked(ints& d, F&& f) {
 
 } // namespace
 
+// Guard: guard holds the lock until unlock(); mine() (lock.c) lets its own thread in; reads take no lock (read.h).
 TEST_CASE("a guard makes other writers wait, its own thread writes on, readers read on") {
   Own<ints> own("guard");
   own.d["a"] = 1;
@@ -48,6 +49,7 @@ TEST_CASE("a guard makes other writers wait, its own thread writes on, readers r
   CHECK((own.d["a"] == 13));
 }
 
+// Guard: timed_out() in lock_wait.c describes the holder; throw_as() (error.hpp) makes TIMED_OUT of a try lock_busy.
 TEST_CASE("a timeout names the holder, a try-lock says busy") {
   Own<ints> own("timeout");
   while_locked(own.d, [&] {
@@ -77,6 +79,7 @@ TEST_CASE("a timeout names the holder, a try-lock says busy") {
   own.d.unlock();
 }
 
+// Guard: the attachment's `timeout` in shmd_call_enter_slowly() and limit_of() (lock.c).
 TEST_CASE("a write waits as long as the options say") {
   support::Name name("write_timeout");
   ints d{name, support::small().timeout(30ms)};
@@ -89,6 +92,7 @@ TEST_CASE("a write waits as long as the options say") {
   d["a"] = 1;
 }
 
+// Guard: lockable in dict.hpp.
 TEST_CASE("a dict is lockable for the standard library") {
   Own<ints> a("lockable_a"), b("lockable_b");
   {
@@ -105,6 +109,7 @@ TEST_CASE("a dict is lockable for the standard library") {
   std::thread([&] { CHECK_FALSE(tree.d.try_lock()); }).join();
 }
 
+// Guard: unlock() asks the handle, which is closed; shmd_close() has given the lock back.
 TEST_CASE("a guard that outlives the close of its dict unlocks nothing") {
   Own<ints> own("guard_close");
   shm::guard g{own.d};
@@ -114,6 +119,8 @@ TEST_CASE("a guard that outlives the close of its dict unlocks nothing") {
   again.unlock();
 }
 
+// Guard: goes_long_way() in api.c: its own thread reads what is staged; finish() in dict.c commits nothing of it
+// meanwhile.
 TEST_CASE("a transaction is seen as a whole, by its own thread at once") {
   Own<ints> own("transaction");
   auto& d = own.d;
@@ -140,6 +147,7 @@ TEST_CASE("a transaction is seen as a whole, by its own thread at once") {
   CHECK(d.to_map() == std::unordered_map<std::string, int>{{"a", 2}, {"c", 3}});
 }
 
+// Guard: ~transaction() (transaction.hpp); `nested` in shmd_transaction_begin(), not_open() (transaction.c).
 TEST_CASE("a throw aborts a transaction, and nothing of it is left") {
   Own<ints> own("abort");
   auto& d = own.d;
@@ -170,6 +178,7 @@ TEST_CASE("a throw aborts a transaction, and nothing of it is left") {
   CHECK((d["a"] == 4));
 }
 
+// Guard: nodes are staged like records (stage_node in dict.c), and found by the overlay (shmd_tx_get).
 TEST_CASE("a transaction creates, replaces and erases nested dicts") {
   using tree = shm::dict<std::string, ints>;
   Own<tree> own("nested_transaction");
@@ -201,6 +210,7 @@ TEST_CASE("a transaction creates, replaces and erases nested dicts") {
   CHECK((d["fr"] == std::unordered_map<std::string, int>{{"paris", 1}, {"nice", 3}}));
 }
 
+// Guard: a commit is one redo list, published once; shmd_snapshot_version() goes back to what was below the position.
 TEST_CASE("snapshots see transactions whole and stay as they are") {
   Own<ints> own("snapshot");
   auto& d = own.d;
@@ -226,6 +236,7 @@ TEST_CASE("snapshots see transactions whole and stay as they are") {
   writer.join();
 }
 
+// Guard: snapshot.hpp; shmd_snapshot_index() finds the root that clear() replaced.
 TEST_CASE("a snapshot has the look-ups of a dict") {
   Own<ints> own("snapshot_interface");
   auto& d = own.d;
@@ -249,6 +260,7 @@ TEST_CASE("a snapshot has the look-ups of a dict") {
   CHECK(d.snapshot().empty());
 }
 
+// Guard: snapshot_state holds the core's handle (tree.hpp).
 TEST_CASE("snapshots and iterators outlive the close of their dict") {
   Own<ints> own("snapshot_close");
   own.d["a"] = 1;

@@ -47,6 +47,8 @@ void poke(const Name& name, std::size_t offset, T value) {
 
 } // namespace
 
+// The mechanism: the comparison of `magic` in shmd_object_validate() (object.c); check_removable() in name.c, for
+// unlink.
 TEST_CASE("a foreign file is refused and left alone", "[attach]") {
   Name name("foreign");
   write_file(name, std::string(10000, 'x'));
@@ -58,6 +60,8 @@ TEST_CASE("a foreign file is refused and left alone", "[attach]") {
   CHECK(open_result(name) == SHMD_ERR_FOREIGN_OBJECT);
 }
 
+// The mechanism: O_NOFOLLOW and O_NONBLOCK in SHMD_LINUX_OPEN; `regular` in shmd_object_inspect();
+// shmd_name_open_failed() names the rest.
 TEST_CASE("links, directories and pipes are refused and never followed or waited for", "[attach]") {
   Name link("link"), directory("directory"), pipe("pipe"), target("target");
   make(target);
@@ -72,6 +76,9 @@ TEST_CASE("links, directories and pipes are refused and never followed or waited
   }
 }
 
+// The mechanism: the sizes in shmd_object_inspect() and shmd_object_validate(), there also all zeros and `ready`;
+// check_removable() lets them go.
+// That a killed creator leaves nothing of the kind: crash_points_test.cpp, core/temporary_test.cpp.
 TEST_CASE("empty, half-created and truncated objects say so and can be unlinked", "[attach]") {
   Name name("incomplete");
   SECTION("0 bytes") { write_file(name, ""); }
@@ -95,6 +102,7 @@ TEST_CASE("empty, half-created and truncated objects say so and can be unlinked"
   REQUIRE(open_result(name) == SHMD_CREATED);
 }
 
+// The mechanism: check_caller() in api.c for the caller, `layout_version` in shmd_object_validate() for the object.
 TEST_CASE("another layout version is refused, of the object and of the caller", "[attach]") {
   Name name("layout");
   make(name);
@@ -108,6 +116,7 @@ TEST_CASE("another layout version is refused, of the object and of the caller", 
   CHECK(shmd_unlink(name.c_str()) == 0);
 }
 
+// The mechanism: `abi` in shmd_object_validate() (object.c).
 TEST_CASE("a byte order that is not ours is refused", "[attach]") {
   Name name("abi");
   make(name);
@@ -115,6 +124,7 @@ TEST_CASE("a byte order that is not ours is refused", "[attach]") {
   CHECK(open_result(name) == SHMD_ERR_LAYOUT_MISMATCH);
 }
 
+// The mechanism: check_types() in attach_open() (attach.c), before the registry is asked.
 TEST_CASE("other key or value types are refused, naming both", "[attach]") {
   Name name("types");
   shmd_options options = small_options();
@@ -176,6 +186,8 @@ TEST_CASE("a superblock that contradicts itself is refused, whichever word lies"
   REQUIRE(open_result(name) == 0);
 }
 
+// The mechanism: the file system; shmd_name_open_failed() says whose object it is; fchmod() in shmd_os_create_unnamed()
+// is for the umask.
 TEST_CASE("permissions are respected and the error says whose object it is", "[attach][user]") {
   if (geteuid() != 0) SHMDICT_SKIP("needs root to become somebody else");
   Name name("mine");
@@ -194,6 +206,7 @@ TEST_CASE("permissions are respected and the error says whose object it is", "[a
   REQUIRE(name.exists());
 }
 
+// The mechanism: check_owner() in attach.c.
 TEST_CASE("another user's object is refused unless it is allowed", "[attach][user]") {
   if (geteuid() != 0) SHMDICT_SKIP("needs root to become somebody else");
   Name name("theirs");
@@ -210,6 +223,7 @@ TEST_CASE("another user's object is refused unless it is allowed", "[attach][use
   CHECK(open_result(name, options) == 0);
 }
 
+// The mechanism: shmd_name_check() in name.c.
 TEST_CASE("names are UTF-8 of 1 to 200 bytes without slashes", "[attach]") {
   const std::vector<std::string> bad = {
       "", "a/b", "/a", "\xff", "\xc0\xaf", "\xed\xa0\x80", "x\xe2\x82", "\xf4\x90\x80\x80", "\xe0\x80\xaf", "caf\xe9"};
@@ -229,6 +243,7 @@ TEST_CASE("names are UTF-8 of 1 to 200 bytes without slashes", "[attach]") {
   }
 }
 
+// The mechanism: attach_once() in attach.c.
 TEST_CASE("what is missing or exists already is said so", "[attach]") {
   Name name("modes");
   CHECK(open_result(name, with(SHMD_UNLINK_NEVER, SHMD_OPEN_ONLY)) == SHMD_ERR_NO_SUCH_DICT);
@@ -243,6 +258,8 @@ TEST_CASE("what is missing or exists already is said so", "[attach]") {
   CHECK(shmd_unlink(name.c_str()) == SHMD_ERR_NO_SUCH_DICT);
 }
 
+// The mechanism: check_options() in attach.c, shmd_object_geometry() and store_type() in object.c: all before there is
+// an object.
 TEST_CASE("options that make no sense are refused and create nothing", "[attach]") {
   Name name("options");
   const auto bad = [&](auto change) {
@@ -282,6 +299,7 @@ TEST_CASE("a limit on the size of files below max_size is an error, not a signal
   CHECK(status == 0);
 }
 
+// The mechanism: take_byte() in slot.c: the kernel grants a byte once, and again when its holder is dead.
 TEST_CASE("more processes than slots are told so, and a slot that becomes free is used", "[attach][slot]") {
   Name name("many");
   shmd_options options = small_options();

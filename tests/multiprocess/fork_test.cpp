@@ -59,6 +59,7 @@ TEST_CASE("a child forked inside a locked section holds no lock, and its unlock 
   REQUIRE(shmd_unlock(d) == 0);
 }
 
+// The mechanism: look_after_owner() in lock_wait.c; the child has a slot of its own (reattach()), for one's own is never asked.
 TEST_CASE("a child that is killed while it holds the lock is taken over from by its parent", "[fork]") {
   Name name("killed");
   Handle d(name);
@@ -111,7 +112,7 @@ TEST_CASE("a child without a slot reads, its writes say not_attached, and it att
   REQUIRE(child.join() == 0);
 }
 
-// The mechanism: reattach() says "present" through the child's own description; depart() then sees it.
+// The mechanism: reattach() says "present" through the child's own description; shmd_presence_end() then sees it.
 TEST_CASE("the name stays while a forked child of its last process lives, and goes with the child", "[fork][unlink]") {
   Name name("heir");
   Shared<std::atomic<int>> stage;

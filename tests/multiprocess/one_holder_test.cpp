@@ -205,6 +205,7 @@ TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writ
   REQUIRE(put(d, "worker", 1) == 0);
 }
 
+// The mechanism: the slot in the lock word is the parent's (mine() in lock.c), and reattach() gave the child another.
 TEST_CASE("a child forked inside a section and its parent never hold the lock together", "[lock][fork][torture]") {
   Name name("family");
   Handle d(name);

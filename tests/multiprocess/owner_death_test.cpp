@@ -313,6 +313,8 @@ TEST_CASE("trying the lock of a dead owner succeeds at once", "[lock]") {
   REQUIRE(shmd_unlock(d) == 0);
 }
 
+// The mechanism: `limit` in shmd_lock_wait_for(), timed_out() (lock_wait.c). Its byte is held while it is stopped:
+// nothing is taken from it.
 TEST_CASE("a stopped owner gives an error that names it, and goes on unharmed", "[lock]") {
   Name name("stopped");
   Shared<Board> board;

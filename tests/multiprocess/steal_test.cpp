@@ -236,7 +236,7 @@ TEST_CASE("of many who take over by hand one succeeds", "[lock]") {
   }
 }
 
-// The mechanism: take_over() notes, tell_events() tells when the lock is free.
+// The mechanism: shmd_hold_take_over() notes, shmd_lock_tell() tells when the lock is free.
 TEST_CASE("hooks are told of take-overs once the lock is free, and may use the dict", "[event]") {
   Name name("event");
   Handle d(name), second(name);
