@@ -171,7 +171,7 @@ typedef struct shmd_options {
   /* A descriptor of the object to open, -1 = none: it stays the caller's, and is checked like anything that is opened by
    * name. With SHMD_CREATE_ONLY: an empty file (a memfd, say) in which to make a new dict. */
   int fd;
-  uint64_t timeout;     /* ns: how long writes wait for the lock without an explicit timeout, default 10 s */
+  uint64_t timeout;     /* ns: waits of writes for the lock, default 10 s; of a process its first handle's counts */
   const char* key_type; /* NUL-terminated type names, compared at attach; NULL = not compared ("" stored) */
   const char* value_type;
   /* Called on the creator, before anybody else can see the object; a negative result undoes the creation. */

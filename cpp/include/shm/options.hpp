@@ -87,7 +87,7 @@ class options {
   options& unlink(unlink_policy policy) { return set(o_.unlink, static_cast<int>(policy)); } // default last_closes
 
   // Of this handle.
-  // How long writes wait for the lock before they throw shm::lock_timeout; default 10 s.
+  // How long writes wait for the lock before they throw lock_timeout; default 10 s. A process keeps its first handle's.
   template <class Rep, class Period>
   options& timeout(std::chrono::duration<Rep, Period> t) {
     const std::int64_t ns = detail::timeout_ns(t);
