@@ -33,7 +33,7 @@ extern "C" void forward(int number, siginfo_t* info, void*) {
 [[noreturn]] void become(const std::vector<std::string>& command, pid_t parent, const sigset_t& mask) {
   for (const int number : forwarded) std::signal(number, SIG_DFL);
   std::signal(SIGPIPE, SIG_DFL);
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
   // Nobody may run under a lock that was taken over since: the command ends with who holds it.
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(static_cast<int>(exit_code::lock_failed));
@@ -53,7 +53,7 @@ int run_command(const std::vector<std::string>& command) {
   sigemptyset(&action.sa_mask);
   for (const int number : forwarded) sigaddset(&action.sa_mask, number);
   sigset_t before;
-  sigprocmask(SIG_BLOCK, &action.sa_mask, &before); // until it is known whom they are for
+  pthread_sigmask(SIG_BLOCK, &action.sa_mask, &before); // until it is known whom they are for
   for (const int number : forwarded) sigaction(number, &action, nullptr);
   const pid_t self = getpid();
   std::fflush(nullptr);
@@ -63,7 +63,7 @@ int run_command(const std::vector<std::string>& command) {
                   fmt::format("cannot start a process: {}", std::strerror(errno))); // NOLINT(concurrency-mt-unsafe)
   if (pid == 0) become(command, self, before);
   child_pid = pid;
-  sigprocmask(SIG_SETMASK, &before, nullptr);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   int state = 0;
   while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
   }
