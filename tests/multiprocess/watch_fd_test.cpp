@@ -120,7 +120,7 @@ TEST_CASE("driven by its descriptor alone a watcher sees each change of hammerin
     if (p[1].revents != 0) drain(reading, seen[1]);
   }
   for (auto& child : children) CHECK(child->join() == 0);
-  CHECK(drains > 2);
+  CHECK(drains >= 2); // usually many more; on a loaded machine the writers may be done before the first
   CHECK(support::eventually([&] {
     return w.poll() == nullptr && reading.poll() == nullptr && !readable(fds[0], 0) && !readable(fds[1], 0);
   }));
