@@ -137,7 +137,7 @@ class measured final : public system {
 
  private:
   // What a worker keeps between measurements.
-  struct state {
+  struct alignas(128) state { // no line shared with another thread's, nor its neighbour
     explicit state(const config& c) : value(c.value_bytes) {}
     std::size_t inserted = 0;
     values<V> value;
