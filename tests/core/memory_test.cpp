@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <random>
 
@@ -22,9 +23,7 @@ namespace {
 constexpr std::uint64_t MiB = std::uint64_t{1} << 20;
 
 // What instrumented builds divide the number of overwrites by: the cleaner is in its steady state after a few rounds.
-#if defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t slow = 16; // one thread each: nothing here is ThreadSanitizer's to find but at the beginning
-#elif defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr std::uint64_t slow = 4;
 #else
 constexpr std::uint64_t slow = 1;
@@ -34,9 +33,9 @@ constexpr std::uint64_t slow = 1;
 std::string value_of(std::uint64_t key, std::uint64_t turn, std::size_t size) {
   std::string v(size, '\0');
   std::uint64_t x = (key + 1) * 0x9e3779b97f4a7c15u ^ turn;
-  for (std::size_t i = 0; i < size; ++i) {
-    if (i % 8 == 0) x = x * 6364136223846793005u + 1442695040888963407u;
-    v[i] = static_cast<char>(x >> (8 * (i % 8)));
+  for (std::size_t i = 0; i < size; i += 8) {
+    x = x * 6364136223846793005u + 1442695040888963407u;
+    std::memcpy(&v[i], &x, std::min<std::size_t>(8, size - i));
   }
   return v;
 }

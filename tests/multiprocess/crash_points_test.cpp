@@ -7,8 +7,8 @@
 // for both; counts right; shmd_check clean; the dict writable. For some of the points - all of short operations - the
 // one who repairs is killed too, at every store of the repair, one after the other.
 //
-// Guards: the six steps of redo.h. Each of these, taken out, fails here: the store of redo_length before a commit is applied
-// (redo.c; overwrite.h has its own); the store of 0 after it; either apply_pass() of shmd_engine_recover(), its store of 0,
+// Guards: the seven steps of redo.h. Each of these, taken out, fails here: the store of redo_length before a commit is applied
+// (redo.c; overwrite.h has its own); the store of 0 after it; any pass of the apply() of shmd_engine_recover(), its store of 0,
 // its store of `published`; shmd_tx_set() of any word, made a direct store (the count of a dict, for one), unless it is a
 // starred word of layout.h.
 #include <shmdict/layout.h>
