@@ -4,6 +4,9 @@
  * Whoever makes one holds the byte MAKER of it, through the description that made it: the kernel frees the byte when the
  * maker is gone. A sweeper takes the byte, looks whether the name leads to that object still, and removes the name. A maker
  * that finds its byte taken, or its name gone once it has the byte, was swept in its first moment, and begins anew.
+ * Between its look and the removal a sweeper may sleep. So no name ever leads to a second object while a first one is open
+ * anywhere: a name ends in the inode's number, which the kernel gives away again when nobody has the inode open; until
+ * that number is known, an object has a name that is never made twice.
  * A name may be all that is left of a maker that died after it had linked the object into place: then the object lives on.
  */
 #define _GNU_SOURCE
@@ -24,9 +27,15 @@
 #define MAKER (UINT64_C(1) << 60) /* a byte that nothing else is locked by: attach.h's begin at 2^61 */
 #define TRIES 100
 
+static void compose(uint64_t token, uint64_t number, char* path) {
+  (void)snprintf(path, SHMD_LINUX_PATH, SHMD_LINUX_DIRECTORY "/" PREFIX "%016llx-%llu-%llu", (unsigned long long)token,
+                 (unsigned long long)shmd_os_pid(), (unsigned long long)number);
+}
+
 void shmd_linux_temporary_path(int fd, char* path) {
   static uint64_t token; /* random, once per process */
   uint64_t seen = shmd_load_acquire(&token);
+  struct stat s;
   if (seen == 0) {
     uint64_t fresh = 1;
     (void)shmd_os_random(&fresh, sizeof fresh);
@@ -34,8 +43,9 @@ void shmd_linux_temporary_path(int fd, char* path) {
     shmd_local_store(&token, fresh);
     seen = shmd_load_acquire(&token);
   }
-  (void)snprintf(path, SHMD_LINUX_PATH, SHMD_LINUX_DIRECTORY "/" PREFIX "%016llx-%llu-%d", (unsigned long long)seen,
-                 (unsigned long long)shmd_os_pid(), fd);
+  s.st_ino = 0;
+  (void)fstat(fd, &s);
+  compose(seen, (uint64_t)s.st_ino, path);
 }
 
 static bool leads_to(const char* path, int fd) {
@@ -83,28 +93,23 @@ static void sweep(void) {
 
 /* ---- making ---- */
 
-/* Steps: (1) the name, leading to an empty file (2) its byte is ours. Killed before (2), or after: the next sweep removes it.
- * fd, -errno; -EAGAIN: a sweeper came between. */
+/* Steps: (1) a first name, leading to an empty file (2) its byte is ours (3) the name by its number. Killed anywhere after (1):
+ * the next sweep removes whichever name it has. fd, -errno; -EAGAIN: a sweeper came between. */
 static int create_once(uint32_t permissions) {
-  char path[SHMD_LINUX_PATH];
-  /* The descriptor's number is part of the name: take the number first. */
-  const int number = open(SHMD_LINUX_DIRECTORY, O_PATH | O_CLOEXEC);
-  int fd, error = 0;
-  if (number < 0) return -errno;
-  shmd_linux_temporary_path(number, path);
-  fd = open(path, O_RDWR | O_CREAT | O_EXCL | SHMD_LINUX_OPEN, (mode_t)permissions);
-  if (fd < 0) {
-    error = -errno;
-    (void)close(number);
-    return error;
-  }
+  char first[SHMD_LINUX_PATH], path[SHMD_LINUX_PATH];
+  uint64_t token = 0;
+  int fd, error = shmd_os_random(&token, sizeof token);
+  if (error != 0) return error;
+  compose(token, 0, first);
+  fd = open(first, O_RDWR | O_CREAT | O_EXCL | SHMD_LINUX_OPEN, (mode_t)permissions);
+  if (fd < 0) return -errno;
+  shmd_linux_temporary_path(fd, path);
   error = shmd_os_byte_try_lock(fd, MAKER, true);
-  if (error == 0 && !leads_to(path, fd)) error = -EAGAIN;
-  if (error == 0 && dup3(fd, number, O_CLOEXEC) < 0) error = -errno;
-  if (error != 0 && leads_to(path, fd)) (void)unlink(path);
+  if (error == 0 && !leads_to(first, fd)) error = -EAGAIN;
+  if (error == 0 && rename(first, path) != 0) error = -errno;
+  if (error == 0) return fd;
+  if (leads_to(first, fd)) (void)unlink(first);
   (void)close(fd);
-  if (error == 0) return number;
-  (void)close(number);
   return error;
 }
 

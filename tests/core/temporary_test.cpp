@@ -2,10 +2,12 @@
 // that name when its maker is killed, and when somebody else tidies up meanwhile.
 //
 // Guards: platform_linux_temporary.c. sweep() taken out: names stay. The lock on MAKER in create_once(), or its question in
-// sweep_one(), taken out: the object of a living maker is removed under it. is_temporary(): what is not ours goes.
+// sweep_one(), taken out: the object of a living maker is removed under it. is_temporary(): what is not ours goes. One first
+// name for all tries of create_once(): the sweeper that slept removes what came after the object that it looked at.
 #include <dirent.h>
 #include <fcntl.h>
 
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <vector>
@@ -16,6 +18,28 @@
 #include "support/process.hpp"
 
 using namespace support;
+
+// The linker leads the core's calls of these here: where a process has to sleep for the worst to happen.
+static void (*before_lock)();
+static void (*before_unlink)(const char* path);
+
+extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's names for --wrap
+int __real_shmd_os_byte_try_lock(int fd, std::uint64_t byte, bool exclusive);
+int __wrap_shmd_os_byte_try_lock(int fd, std::uint64_t byte, bool exclusive);
+int __real_unlink(const char* path);
+int __wrap_unlink(const char* path);
+
+int __wrap_shmd_os_byte_try_lock(int fd, std::uint64_t byte, bool exclusive) {
+  if (before_lock != nullptr) before_lock();
+  return __real_shmd_os_byte_try_lock(fd, byte, exclusive);
+}
+int __wrap_unlink(const char* path) {
+  if (before_unlink != nullptr) before_unlink(path);
+  return __real_unlink(path);
+}
+// NOLINTEND(bugprone-reserved-identifier)
+}
 
 namespace {
 
@@ -176,6 +200,48 @@ TEST_CASE("processes that create at the same moment tidy none of each other's ob
     }));
   }
   for (auto& m : makers) CHECK(m->join() == 0);
+}
+
+TEST_CASE("a sweeper that slept before it removed a name removes nobody's next object", "[create]") {
+  enum Stage { begun, named, looked, made, removed };
+  const Forced forced;
+  const Name name("temporary.slept");
+  static Shared<std::atomic<int>> stage;
+  static pid_t maker_pid;
+  static const auto reached = [](int s) { return eventually([s] { return *stage >= s; }); };
+
+  Child maker([&] {
+    before_lock = [] { // the object has its first name, and its byte is free
+      if (*stage != begun) return;
+      *stage = named;
+      (void)reached(looked);
+    };
+    shmd_options o = with(SHMD_UNLINK_NEVER, SHMD_CREATE_ONLY);
+    o.init = [](shmd_dict* d, void* context) {
+      *stage = made;
+      return reached(removed) ? fill(d, context) : -1;
+    };
+    shmd_dict* d = nullptr;
+    return shmd_open(name.c_str(), &o, &d) == SHMD_CREATED ? 0 : 1;
+  });
+  REQUIRE(reached(named));
+  maker_pid = maker.pid();
+  Child sweeper([] {
+    before_unlink = [](const char* path) {
+      if (std::strstr(path, ("-" + std::to_string(maker_pid) + "-").c_str()) == nullptr) return;
+      *stage = looked; // at the maker's object, with its byte
+      (void)reached(made);
+    };
+    create_another();
+    *stage = removed;
+    return 0;
+  });
+  CHECK(sweeper.join() == 0);
+  CHECK(maker.join() == 0);
+  REQUIRE(*stage == removed);
+  const Handle d(name, filled(SHMD_OPEN_ONLY));
+  CHECK(get(d, "b") == 7);
+  CHECK(names_of(maker_pid).empty());
 }
 
 TEST_CASE("what only resembles a temporary name is not touched", "[create]") {
