@@ -343,7 +343,7 @@ int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
       int result = shmd_read_node(r, node, &e);
       if (result == 0) result = shmd_read_find(r, shmd_load_acquire(&e->root), k.hash, key, key_size, &f);
       if (result == 0) {
-        if ((f.stamp & SHMD_REC_KIND) != SHMD_REC_NODE)
+        if ((f.kind & SHMD_REC_KIND) != SHMD_REC_NODE)
           result = SHMD_ERR_NOT_A_DICT;
         else if (f.value_size != 8)
           result = SHMD_ERR_CORRUPT;

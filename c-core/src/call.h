@@ -39,6 +39,8 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
     uint64_t word = shmd_load_acquire(&c->lock);
     if (SHMD_LIKELY((word & (SHMD_LOCK_SLOT_MASK | SHMD_LOCK_EXPLICIT)) == 0)) {
       const uint64_t fresh = (word + SHMD_LOCK_ACQUISITION) | owner;
+      shmd_prefetch_to_write(&c->owner_thread); /* while the lock's line is on its way, the others come too */
+      shmd_prefetch_to_write(&c->published);
       /* SYNC lock: observes everything the last owner stored. */
       if (SHMD_LIKELY(shmd_cas(&c->lock, &word, fresh))) {
         ++me->holds;

@@ -1,10 +1,10 @@
 /*
  * The index of one dict: a trie of extendible hash directories (Fagin et al., 1979) over arrays of slots.
  *
- *   node.root ─▶ directory (2..512 references) ─▶ directory ... ─▶ array (8..512 slots) ─▶ records
+ *   node.root ─▶ directory (2..4096 references) ─▶ directory ... ─▶ array (8..512 slots) ─▶ records
  *
  * The top bits of hash32 lead to an array, its low bits start a linear probe there, at a group of eight. Arrays double up to 512 slots, then
- * split by the next bit. A directory doubles up to 512 references; beyond it an entry leads to a directory of its own, so
+ * split by the next bit. A directory doubles up to 4096 references; beyond it an entry leads to a directory of its own, so
  * no step takes work that grows with the dict: at most two arrays and one directory are written.
  * Slots never move within an array. Growing, splitting, merging build new arrays and publish references to them.
  *
@@ -37,6 +37,12 @@ typedef struct shmd_cursor {
 
 /* Looks the key up as this commit will leave it. 0 or CORRUPT. */
 int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, size_t key_size, shmd_cursor* c);
+/* The array in which a slot would refer to this very record, 0 = it cannot be referred to; the line where a search for that
+ * slot begins is on its way to the cache. 0 or CORRUPT. REQUIRES: this commit changed no directory and no array. */
+int shmd_index_seek(shmd_tx* t, const shmd_record_view* v, uint64_t* array);
+/* Whether a slot of the array that shmd_index_seek found does: then *at is its offset, *slot what is in it.
+ * REQUIRES: as above, and nothing is staged for that slot. */
+bool shmd_index_slot_of(shmd_tx* t, const shmd_record_view* v, uint64_t array, uint64_t* at, uint64_t* slot);
 /* Makes sure that the key can be inserted at c->at; may grow the array and search again. NO_SPACE, TOO_MANY_COLLISIONS. */
 int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c);
 /* Lets the cursor's slot refer to the record at `offset`. */

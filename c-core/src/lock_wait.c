@@ -7,7 +7,8 @@
 #include "platform.h"
 
 #define SPINS 100
-#define LOOKS 12 /* at a lock that is held, before the first sleep: some 2000 pauses in all, 20 us here */
+#define LOOKS 11 /* at a lock that is held, before its owner is asked for it: some 2000 pauses in all, 20 us here */
+#define ASKS 200 /* after that, before the first sleep: two pauses each, 4 us here */
 #define CHECK_AFTER UINT64_C(5000000) /* ns that an owner keeps the lock before a waiter asks whether it lives */
 #define SLICE UINT64_C(40000000)      /* ns between such questions; bounds every sleep here */
 #define QUIESCE_PAUSE UINT64_C(20000)
@@ -129,20 +130,38 @@ static uint64_t wait_once(shmd_attachment* a, const shmd_lock_wait* how, uint64_
   return 0;
 }
 
+/*
+ * Spins for a lock that is held for a moment at a time. What to return + 1, or 0: not taken.
+ * First with ever longer pauses: an owner that nobody looks at keeps the lines that it writes, and makes many writes meanwhile.
+ * But a writer that goes from one write to the next lets go for a few nanoseconds only, less than the word takes to another
+ * core, and would keep the rest of us away for as long as it likes. So then the waiters' bit is set: whoever unlocks such a
+ * word makes a system call, and meanwhile the lock is free.
+ */
+static int spin(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags, const shmd_lock_wait* how) {
+  shmd_control* c = shmd_control_of(a);
+  const int looks = how->sleep < 0 ? LOOKS + ASKS : LOOKS; /* who looks by itself is not to be woken */
+  uint64_t word;
+  int i, pauses, result;
+  for (i = 0; i < looks; ++i) {
+    word = shmd_load_acquire(&c->lock);
+    if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result;
+    /* SYNC sleeper: as in sleep_on(). */
+    if (i >= LOOKS && (word & SHMD_LOCK_SLOT_MASK) != 0 && !(word & SHMD_LOCK_WAITERS))
+      (void)shmd_cas(&c->lock, &word, word | SHMD_LOCK_WAITERS);
+    for (pauses = i < LOOKS ? 1 << i : 2; pauses > 0; --pauses) shmd_pause();
+  }
+  return 0;
+}
+
 /* REQUIRES: not held by this thread; shmd_hold_ready(). Results of shmd_lock_acquire. */
 int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags, const shmd_lock_wait* how) {
   shmd_control* c = shmd_control_of(a);
   const uint64_t limit = how->limit;
   uint64_t word, seen = 0, start, seen_at, now, slice, asleep = 0;
-  int i, result;
-  /* Ever longer pauses: an owner that nobody looks at keeps the lines that it writes, and makes many writes meanwhile. */
-  for (i = 0; i < LOOKS; ++i) {
-    int pauses = 1 << (i < 9 ? i : 9);
-    word = shmd_load_acquire(&c->lock);
-    if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result - 1;
-    if (limit == 0) break;
-    while (pauses-- > 0) shmd_pause();
-  }
+  int result;
+  word = shmd_load_acquire(&c->lock);
+  if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result - 1;
+  if (limit != 0 && (result = spin(a, me, flags, how)) != 0) return result - 1;
   seen_at = start = shmd_os_now();
   for (;;) {
     word = shmd_load_acquire(&c->lock);

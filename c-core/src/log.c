@@ -153,36 +153,53 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
   return 0;
 }
 
-int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset) {
-  shmd_attachment* a = t->a;
-  uint64_t at = SHMD_GET_C(t, cold_at), id = SHMD_GET_C(t, cold_segment);
-  uint64_t used = at == 0 ? 0 : at - shmd_segment_offset(a, id);
-  int result;
-  if (at == 0 || used + record->size > a->segment_size) {
-    uint64_t fresh;
-    result = shmd_segment_open(t, SHMD_SEG_COLD, record->size, 0, &fresh);
-    if (result < 0) return result;
-    if (at != 0) {
-      SET(id, used, used);
-      SHMD_ADD_C(t, log_bytes, shmd_pages(used));
-      shmd_segment_retire(t, id);
-      trim_closed(t, id, used);
-    }
-    id = fresh;
-    used = 0;
-    at = shmd_segment_offset(a, id);
-    SET(id, position, 0); /* no ghost is ever in it: see choose_victim */
-    SHMD_SET_C(t, cold_segment, id);
-  } else {
-    result = shmd_segment_memory(t, id, used + record->size);
-    if (result < 0) return result;
+void shmd_cold_begin(shmd_tx* t, shmd_cold* cold) {
+  cold->segment = SHMD_GET_C(t, cold_segment);
+  cold->at = SHMD_GET_C(t, cold_at);
+  cold->bytes = 0;
+}
+
+void shmd_cold_end(shmd_tx* t, shmd_cold* cold) {
+  if (cold->bytes == 0) return;
+  SHMD_SET_C(t, cold_at, cold->at);
+  shmd_segment_alive(t, cold->segment, cold->bytes);
+  SHMD_ADD_C(t, live_bytes, cold->bytes);
+  cold->bytes = 0;
+}
+
+/* A full cold segment is closed, and another opened. */
+static int open_cold(shmd_tx* t, shmd_cold* cold, uint64_t size) {
+  const uint64_t full = cold->segment;
+  uint64_t fresh;
+  int result = shmd_segment_open(t, SHMD_SEG_COLD, size, 0, &fresh);
+  if (result < 0) return result;
+  if (cold->at != 0) {
+    const uint64_t used = cold->at - shmd_segment_offset(t->a, full);
+    shmd_cold_end(t, cold);
+    SET(full, used, used);
+    SHMD_ADD_C(t, log_bytes, shmd_pages(used));
+    shmd_segment_retire(t, full);
+    trim_closed(t, full, used);
   }
-  if (at < a->super->data_offset || at > a->max_size - record->size)
-    return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
-  shmd_copy_in(shmd_at(a, at), shmd_at(a, record->offset), record->size);
-  SHMD_SET_C(t, cold_at, at + record->size);
-  shmd_segment_alive(t, id, record->size);
-  SHMD_ADD_C(t, live_bytes, record->size);
-  *offset = at;
+  cold->segment = fresh;
+  cold->at = shmd_segment_offset(t->a, fresh);
+  SET(fresh, position, 0); /* no ghost is ever in it: see choose_victim */
+  SHMD_SET_C(t, cold_segment, fresh);
+  return 0;
+}
+
+int shmd_cold_append(shmd_tx* t, shmd_cold* cold, const shmd_record_view* record, uint64_t* offset) {
+  shmd_attachment* a = t->a;
+  const uint64_t used = cold->at == 0 ? 0 : cold->at - shmd_segment_offset(a, cold->segment);
+  const bool full = cold->at == 0 || used + record->size > a->segment_size;
+  const int result =
+      full ? open_cold(t, cold, record->size) : shmd_segment_memory(t, cold->segment, used + record->size);
+  if (result < 0) return result;
+  if (cold->at < a->super->data_offset || cold->at > a->max_size - record->size)
+    return (void)shmd_tx_astray(t, cold->at), SHMD_ERR_CORRUPT;
+  shmd_copy_in(shmd_at(a, cold->at), shmd_at(a, record->offset), record->size);
+  *offset = cold->at;
+  cold->at += record->size;
+  cold->bytes += record->size;
   return 0;
 }

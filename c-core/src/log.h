@@ -32,12 +32,11 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
 /* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */
 SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
   uint64_t* at = shmd_word(t->a, offset);
-  const uint64_t flags = (uint64_t)r->kind | (t->appended ? 0u : (uint64_t)SHMD_REC_FIRST) |
-                         (r->previous ? (uint64_t)SHMD_REC_PREVIOUS : 0u);
+  const uint32_t kind = r->previous ? r->kind | SHMD_REC_PREVIOUS : r->kind;
   /* SYNC slot: the record is written before the slot that leads to it is published. */
-  shmd_store_release(at, ((position >> 3) << 8) | flags);
-  shmd_store_release(at + 1, ((uint64_t)r->value_size << 32) | r->key_size);
-  shmd_store_release(at + 2, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
+  shmd_store_release(at, ((position >> 3) << 8) | (t->appended ? 0u : SHMD_REC_FIRST));
+  shmd_store_release(at + 1, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
+  shmd_store_release(at + 2, SHMD_SHAPE(r->key_size, kind, r->value_size));
   at += 3;
   if (r->previous) shmd_store_release(at++, r->previous);
   if (r->key_size == 8)
@@ -50,8 +49,18 @@ SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t posi
   else if (r->value_size)
     shmd_copy_in(at, r->value, r->value_size);
 }
-/* Appends a copy of a live record to the cold log. NO_SPACE. */
-int shmd_log_move(shmd_tx* t, const shmd_record_view* record, uint64_t* offset);
+
+/* The end of the cold log, while one commit moves records to it: accounted for when it ends, not one by one. */
+typedef struct shmd_cold {
+  uint64_t segment;
+  uint64_t at;    /* offset of the next record, 0 = no segment open */
+  uint64_t bytes; /* moved and not accounted for */
+} shmd_cold;
+void shmd_cold_begin(shmd_tx* t, shmd_cold* cold);
+void shmd_cold_end(shmd_tx* t, shmd_cold* cold);
+/* Appends a copy of a live record. Between begin and end. NO_SPACE. */
+int shmd_cold_append(shmd_tx* t, shmd_cold* cold, const shmd_record_view* record, uint64_t* offset);
+
 /* Whether the oldest segment has left history: buffer_size bytes were published after its end, beside the last commit: it must not
  * push what a follower needs before it, or itself, out of history. A commit in preparation does not count anyway; who asks
  * after one passes its size in `recent`. */

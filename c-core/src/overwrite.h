@@ -54,15 +54,21 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   shmd_redo_entry* e = t->list;
   shmd_new_record r;
   shmd_found f;
-  if (SHMD_UNLIKELY(t->user || !shmd_overwrite_no_pins(c) || shmd_read_index(&reader, node, &ref) != 0)) return false;
-  if (SHMD_UNLIKELY(shmd_read_find(&reader, ref, key->hash, key->data, key->size, &f) != 0)) return false;
-  if (SHMD_UNLIKELY((f.stamp & ~(uint32_t)SHMD_REC_FIRST) != SHMD_REC_PUT)) return false;
-  if (SHMD_UNLIKELY(bytes > segment_size / 2 || head + bytes > shmd_load_acquire(&c->head_limit))) return false;
-  old_bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(f.value_size);
-  old_id = shmd_segment_of(a, f.slot & SHMD_WORD_MASK);
-  if (SHMD_UNLIKELY(new_id >= count || old_id >= count || (offset & 7) != 0 ||
+  shmd_prefetch_to_write(t->list);
+  shmd_prefetch_to_write(t->list + 4);
+  if (SHMD_UNLIKELY(new_id >= count || (offset & 7) != 0 || bytes > segment_size / 2 ||
                     offset - shmd_segment_offset(a, new_id) > segment_size - bytes))
     return false;
+  shmd_prefetch_to_write(base + offset);
+  shmd_prefetch_to_write(base + offset + bytes + 512); /* who writes often finds the lines of its next records there */
+  shmd_prefetch_to_write(&segments[new_id].live);
+  if (SHMD_UNLIKELY(t->user || !shmd_overwrite_no_pins(c) || shmd_read_index(&reader, node, &ref) != 0)) return false;
+  if (SHMD_UNLIKELY(shmd_read_find(&reader, ref, key->hash, key->data, key->size, &f) != 0)) return false;
+  if (SHMD_UNLIKELY(f.kind != SHMD_REC_PUT)) return false;
+  if (SHMD_UNLIKELY(head + bytes > shmd_load_acquire(&c->head_limit))) return false;
+  old_bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(f.value_size);
+  old_id = shmd_segment_of(a, f.slot & SHMD_WORD_MASK);
+  if (SHMD_UNLIKELY(old_id >= count)) return false;
   new_live = shmd_load_acquire(&segments[new_id].live);
   old_live = shmd_load_acquire(&segments[old_id].live);
   if (SHMD_UNLIKELY(!shmd_overwrite_stays(a, segments + old_id, old_live, old_bytes))) return false;

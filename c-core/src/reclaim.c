@@ -189,7 +189,7 @@ static int sweep_step(shmd_tx* t) {
 
 bool shmd_reclaim_due(shmd_tx* t) {
   const uint64_t live = SHMD_GET_C(t, live_bytes);
-  return SHMD_GET_C(t, log_bytes) > live + live / 4 + t->a->super->buffer_size + 4 * t->a->segment_size;
+  return SHMD_GET_C(t, log_bytes) > live + live / 8 * 3 + t->a->super->buffer_size + 4 * t->a->segment_size;
 }
 
 /* A pin does not keep its segment from being emptied, but from being reused. While the oldest pin is young, that is worth
@@ -237,28 +237,34 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets, bool far) {
   return false;
 }
 
+#define AHEAD 16u /* records whose slots are fetched before they are looked at */
+
+/* A record of the victim. */
+typedef struct candidate {
+  shmd_record_view record;
+  uint64_t array; /* of the slot that refers to it, if it lives */
+} candidate;
+
+static int read_candidate(shmd_tx* t, uint64_t at, uint64_t end, candidate* c) {
+  if (!shmd_record_read(&t->a->reader, at, &c->record) || c->record.size > end - at)
+    return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
+  return shmd_index_seek(t, &c->record, &c->array);
+}
+
 /* Moves the record if its slot still refers to it. 1 moved, 0 dead, negative: no room. */
-static int clean_record(shmd_tx* t, const shmd_record_view* v) {
-  shmd_attachment* a = t->a;
-  shmd_cursor c;
-  uint64_t fresh;
+static int clean_record(shmd_tx* t, shmd_cold* cold, const candidate* c) {
+  const shmd_record_view* v = &c->record;
+  uint64_t at, slot, fresh;
   int result;
-  if (v->kind == SHMD_REC_CLEAR || v->node >= a->super->node_capacity ||
-      SHMD_LOW(NODE(v->node, identity)) == SHMD_NODE_FREE)
-    return 0;
-  result =
-      shmd_index_find(t, v->node, shmd_hash_key(a->reader.hash_seed, v->key, v->key_size), v->key, v->key_size, &c);
-  if (result < 0) return result;
-  if (!c.found || c.record.offset != v->offset) return 0;
+  if (!shmd_index_slot_of(t, v, c->array, &at, &slot)) return 0;
   if (v->kind == SHMD_REC_ERASE)
     return (void)shmd_tx_astray(t, v->offset), SHMD_ERR_CORRUPT; /* ghosts keep victims away */
-  result = shmd_log_move(t, v, &fresh);
+  result = shmd_cold_append(t, cold, v, &fresh);
   if (result < 0) return result;
-  shmd_segment_dead(t, v->offset, v->size);
-  shmd_index_set(t, &c, fresh);
+  shmd_tx_append(t, at, (slot & ~SHMD_OFFSET_MASK) | fresh, SHMD_REDO_PUBLISH);
   if (v->kind == SHMD_REC_NODE && v->value_size == 8) {
     const uint64_t child = shmd_load_acquire((const uint64_t*)(const void*)v->value);
-    if (SHMD_LOW(child) < a->super->node_capacity) shmd_tx_set(t, SHMD_N(t, SHMD_LOW(child), self), fresh);
+    if (SHMD_LOW(child) < t->a->super->node_capacity) shmd_tx_set(t, SHMD_N(t, SHMD_LOW(child), self), fresh);
   }
   return 1;
 }
@@ -266,33 +272,47 @@ static int clean_record(shmd_tx* t, const shmd_record_view* v) {
 /* 1 progress, 0 nothing to do, negative: abort. `how`: how full a victim may be, in eighths; LOOK_FAR. */
 static int clean_step(shmd_tx* t, uint64_t budget, uint32_t how) {
   shmd_attachment* a = t->a;
-  uint64_t id = SHMD_GET_C(t, victim), at, end, moved = 0;
+  uint64_t id = SHMD_GET_C(t, victim), at, ahead, end, live, moved = 0;
+  candidate ring[AHEAD]; /* the records between `at` and `ahead` */
+  uint32_t first = 0, count = 0;
+  shmd_cold cold;
   if (id == SHMD_NONE) {
     if (!choose_victim(t, how & ~LOOK_FAR, (how & LOOK_FAR) != 0)) return 0;
     id = SHMD_GET_C(t, victim);
   }
-  at = SHMD_GET_C(t, victim_at);
+  at = ahead = SHMD_GET_C(t, victim_at);
   end = shmd_segment_offset(a, id) + SEG(id, used);
-  for (;;) {
-    shmd_record_view v;
+  live = SEG(id, live);
+  shmd_cold_begin(t, &cold);
+  while (at < end && moved < live) {
+    const candidate* c = &ring[first % AHEAD];
     int result;
-    if (at >= end || SEG(id, live) == 0) {
-      if (SEG(id, live) != 0) return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
-      SHMD_ADD_C(t, log_bytes, -(int64_t)shmd_pages(SEG(id, used)));
-      shmd_segment_free(t, id);
-      SHMD_SET_C(t, victim, SHMD_NONE);
-      break;
+    for (; count < AHEAD && ahead < end; ++count) {
+      candidate* next = &ring[(first + count) % AHEAD];
+      result = read_candidate(t, ahead, end, next);
+      if (result < 0) return result;
+      ahead += next->record.size;
     }
-    if (!shmd_record_read(&a->reader, at, &v) || v.size > end - at)
-      return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
-    result = clean_record(t, &v);
+    result = clean_record(t, &cold, c);
     if (result < 0) return result;
-    if (result > 0) moved += v.size;
-    at += v.size;
-    if (v.size >= budget || t->error != 0) break;
-    budget -= v.size;
+    if (result > 0) moved += c->record.size;
+    at += c->record.size;
+    ++first;
+    --count;
+    if (c->record.size >= budget || t->error != 0) break;
+    budget -= c->record.size;
   }
-  if (SHMD_GET_C(t, victim) != SHMD_NONE) SHMD_SET_C(t, victim_at, at);
+  shmd_cold_end(t, &cold);
+  if (moved != 0) shmd_segment_dead(t, shmd_segment_offset(a, id), moved);
+  if (moved >= live) {
+    SHMD_ADD_C(t, log_bytes, -(int64_t)shmd_pages(SEG(id, used)));
+    shmd_segment_free(t, id);
+    SHMD_SET_C(t, victim, SHMD_NONE);
+  } else if (at >= end) {
+    return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
+  } else {
+    SHMD_SET_C(t, victim_at, at);
+  }
   shmd_store_release(&shmd_control_of(a)->cleaned_bytes, shmd_load_acquire(&shmd_control_of(a)->cleaned_bytes) + moved);
   return 1;
 }

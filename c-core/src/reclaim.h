@@ -7,10 +7,11 @@
  *   blocks  a sparse index segment: its blocks move to fuller ones
  *   settle  freed segments become warm, or are punched chunk by chunk and joined to extents
  *
- * Pacing. Cleaning runs while log_bytes > 1.25 live_bytes + buffer_size + 4 segments, and then looks at 4 bytes for every
+ * Pacing. Cleaning runs while log_bytes > 1.375 live_bytes + buffer_size + 4 segments, and then looks at 4 bytes for every
  * byte appended. Let u be the liveness of the victim, the sparsest segment: u <= live_bytes / log_bytes. Looking at x
  * bytes frees (1 - u) x. At log_bytes = 1.5 live_bytes, u <= 2/3, and 4 bytes looked at free at least 4/3 > 1: the log
- * shrinks faster than it is appended to, so log_bytes stays below 1.5 live_bytes + buffer_size + 4 segments.
+ * shrinks faster than it is appended to, so log_bytes stays below 1.5 live_bytes + buffer_size + 4 segments. The later
+ * it begins, the sparser its victims: from 1.25 on it would move nearly twice as many records for each that is written.
  * Bytes that erasing makes dead count as appended, for they lower the bound.
  * A write calls once its process has appended SHMD_STEP_BYTES since the last step: one commit pays for many writes; a
  * large write takes a step for every SHMD_STEP_MAX of its bytes.

@@ -95,13 +95,22 @@ void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
     (void)shmd_tx_astray(t, offset);
     return;
   }
-  ++t->stages;
   found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
   if (found != 0) {
+    ++t->stages;
     shmd_store_release(&t->list[found - 1].value,
                        value); /* in the pass it was staged for: a word of something fresh stays there */
     return;
   }
+  shmd_tx_append(t, offset, value, flag);
+}
+
+void shmd_tx_append(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
+  if (SHMD_UNLIKELY(!shmd_tx_in_bounds(t, offset))) {
+    (void)shmd_tx_astray(t, offset);
+    return;
+  }
+  ++t->stages;
   if (t->error != 0) return;
   if (SHMD_UNLIKELY(t->count >= MAP_FROM)) {
     if (t->count >= t->capacity) {

@@ -86,6 +86,8 @@ SHMD_INLINE shmd_tx* shmd_tx_of(shmd_attachment* a) { return &a->engine->tx; }
 
 uint64_t shmd_tx_find(const shmd_tx* t, uint64_t offset); /* index + 1, or 0 */
 void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag);
+/* The same for a word that this commit has not staged, which the caller knows: no search for it. */
+void shmd_tx_append(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag);
 uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset); /* an offset out of bounds: the commit fails as CORRUPT */
 
 SHMD_INLINE bool shmd_tx_in_bounds(const shmd_tx* t, uint64_t offset) {

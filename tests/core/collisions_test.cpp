@@ -2,6 +2,7 @@
 // to SHMD_ARRAY_OVERFLOW_LOG2, then TOO_MANY_COLLISIONS. What guards it: grow() in index.c (without its last return the
 // array would be split for ever, see shmd_index_room's bound on tries), SHMD_MAX_DEPTH, shmd_index_shrink on the way back.
 #include <algorithm>
+#include <cstring>
 #include <random>
 #include <set>
 
@@ -19,17 +20,9 @@ constexpr std::uint64_t inverse(std::uint64_t odd) { // modulo 2^64, by Newton's
   return x;
 }
 
-std::uint64_t unshift(std::uint64_t x, int shift) { // inverts x ^= x >> shift
-  std::uint64_t y = x;
-  for (int i = 0; i < 64 / shift + 1; ++i) y = x ^ y >> shift;
-  return y;
-}
-
 // The key that hashes to `hash`: shmd_hash_u64 is a bijection.
 std::uint64_t unhash(std::uint64_t seed, std::uint64_t hash) {
-  std::uint64_t x = unshift(hash, 31) * inverse(0x94d049bb133111ebu);
-  x = unshift(x, 27) * inverse(0xbf58476d1ce4e5b9u);
-  return unshift(x, 30) ^ seed;
+  return shmd_reverse_bytes(hash * inverse(0xd6e8feb86659fd93u)) * inverse(0x9e3779b97f4a7c15u) ^ seed;
 }
 
 std::uint64_t seed_of(shmd_dict* d) { return shmd_reader_of(d)->hash_seed; }
@@ -51,6 +44,40 @@ TEST_CASE("the inverse of the integer hash is one") {
   for (int i = 0; i < 1000; ++i) {
     const std::uint64_t seed = rng(), key = rng();
     REQUIRE(unhash(seed, shmd_hash_u64(seed, key)) == key);
+  }
+}
+
+// Keys as programs have them, spread over the groups of eight slots that their probes begin at: at 4096 arrays and four keys a
+// group on average, no group is much fuller than chance would make it (18 keys or so). With one multiplication, or without
+// the bytes reversed, some of these families fill a few groups with hundreds.
+TEST_CASE("keys that differ in few bits, or by a step, do not gather in few groups") {
+  constexpr std::size_t arrays_log2 = 12, keys = std::size_t{1} << 20;
+  const auto fullest = [](std::uint64_t seed, auto key_of) {
+    std::vector<std::uint8_t> groups(std::size_t{64} << arrays_log2);
+    unsigned most = 0;
+    for (std::uint64_t i = 0; i < keys; ++i) {
+      const auto hash = shmd_hash_u64(seed, key_of(i));
+      auto& n = groups[static_cast<std::uint32_t>(hash) >> (32 - arrays_log2) << 6 | (hash >> 3 & 63)];
+      if (n < 255) ++n;
+      most = std::max<unsigned>(most, n);
+    }
+    return most;
+  };
+  for (const std::uint64_t seed : {0x0123456789abcdefu, 0xf0e1d2c3b4a59687u}) {
+    for (unsigned shift = 0; shift <= 44; shift += 4)
+      CHECK(fullest(seed, [=](std::uint64_t i) { return i << shift; }) <= 24);
+    for (const std::uint64_t step : {10u, 48u, 1000u, 4096u, 1000003u})
+      CHECK(fullest(seed, [=](std::uint64_t i) { return 0x7f0000000000u + i * step; }) <= 24);
+    for (const unsigned upper : {16u, 32u, 48u, 54u}) // pairs of numbers
+      CHECK(fullest(seed, [=](std::uint64_t i) { return i % 1024 | i / 1024 << upper; }) <= 24);
+    CHECK(fullest(seed, [](std::uint64_t i) { return ~i; }) <= 24);
+    CHECK(fullest(seed, [](std::uint64_t i) { return shmd_reverse_bytes(i); }) <= 24);
+    CHECK(fullest(seed, [](std::uint64_t i) {
+            const double number = static_cast<double>(i) * 0.1;
+            std::uint64_t bits = 0;
+            std::memcpy(&bits, &number, sizeof bits);
+            return bits;
+          }) <= 24);
   }
 }
 

@@ -494,16 +494,28 @@ TEST_CASE("killed anywhere in the reuse of a swept dict's id") {
 
 // ---- the index ------------------------------------------------------------------------------------------------------------
 
+// The first `count` keys of 8 bytes whose hashes have `bits` where `mask` has bits.
+std::vector<std::string> keys_with(std::uint32_t mask, std::uint32_t bits, std::size_t count) {
+  std::vector<std::string> found;
+  for (std::uint64_t k = 0; found.size() < count; ++k)
+    if ((static_cast<std::uint32_t>(shmd_hash_u64(0x5eed, k)) & mask) == bits)
+      found.emplace_back(reinterpret_cast<const char*>(&k), 8);
+  return found;
+}
+
 TEST_CASE("killed anywhere in the growth of a small array") {
   run({small(), [](World& w) { put_many(w, 0, 3, 20); }, [](World& w) { put_many(w, 3, 7, 20); }});
 }
 TEST_CASE("killed anywhere in the growth of an array that is full of tombstones") {
+  // Twelve keys fill the first of two groups and run over; what is erased of them leaves tombstones, for others follow. A
+  // key of the second group meets none of them, but they count.
+  static const auto first = keys_with(8, 0, 12), second = keys_with(8, 8, 1);
   run({small(),
        [](World& w) {
-         put_many(w, 0, 12, 20);
-         for (std::size_t i = 0; i < 9; ++i) w.erase({number(i)});
+         for (const auto& key : first) w.put({key}, "v");
+         for (std::size_t i = 0; i < 9; ++i) w.erase({first[i]});
        },
-       [](World& w) { put_many(w, 20, 26, 20); }});
+       [](World& w) { w.put({second[0]}, "v"); }});
 }
 TEST_CASE("killed anywhere in the split of an array") {
   run(at_step(
@@ -517,16 +529,10 @@ TEST_CASE("killed anywhere in the doubling of a directory") {
         return now.splits > before.splits && before.splits == 1;
       }));
 }
-TEST_CASE("killed anywhere in ten splits at once and a directory below a full one") {
-  // keys of 8 bytes whose hashes share the ten bits that lead to an array
-  static const std::vector<std::string> keys = [] {
-    std::vector<std::string> found;
-    for (std::uint64_t k = 0; found.size() < 500; ++k) {
-      if (static_cast<std::uint32_t>(shmd_hash_u64(0x5eed, k)) >> 22 != 5) continue;
-      found.emplace_back(reinterpret_cast<const char*>(&k), 8);
-    }
-    return found;
-  }();
+TEST_CASE("killed anywhere in thirteen splits at once and a directory below a full one") {
+  // keys whose hashes share the bits that lead to an array below a full directory
+  constexpr unsigned shared = SHMD_DIRECTORY_LOG2 + 1;
+  static const auto keys = keys_with(~std::uint32_t{0} << (32 - shared), std::uint32_t{5} << (32 - shared), 500);
   run(at_step(
       small(), nothing, [](World& w, std::size_t i) { w.put({keys.at(i)}, "v"); },
       [](const shmd_stats& before, const shmd_stats& now) { return now.splits > before.splits; }));

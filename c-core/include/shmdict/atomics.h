@@ -196,28 +196,58 @@ SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t siz
 
 /* ---- eight words at once ---- */
 
-/* Which of eight words have the upper 16 bits of `like`: bit i stands for words[i]. It only says where to look: whoever
- * acts on it loads the word itself, in order. On x86-64 SSE2, which every such machine has, compares all at once. */
+/* Which of eight words, the first at a multiple of 16, have the upper 16 bits of `like`: bits 2i and 2i + 1 stand for
+ * words[i]. It only says where to look: whoever acts on it loads the word itself, in order. On x86-64 SSE2, which every such
+ * machine has, compares all at once. */
 SHMD_INLINE uint32_t shmd_match_high16(const uint64_t* words, uint64_t like) {
 #if defined(__x86_64__) && !defined(SHMD_TSAN)
-  const __m128 a = _mm_loadu_ps((const float*)(const void*)words);
-  const __m128 b = _mm_loadu_ps((const float*)(const void*)(words + 2));
-  const __m128 c = _mm_loadu_ps((const float*)(const void*)(words + 4));
-  const __m128 d = _mm_loadu_ps((const float*)(const void*)(words + 6));
-  const __m128i low = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(a, b, 0xdd)), 16);
-  const __m128i high = _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(c, d, 0xdd)), 16);
-  const __m128i tag = _mm_set1_epi16((short)(like >> 48));
-  const __m128i same = _mm_cmpeq_epi16(_mm_packs_epi32(low, high), tag);
-  return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
+  const float* const at = (const float*)(const void*)words;
+  const __m128 low = _mm_shuffle_ps(_mm_load_ps(at), _mm_load_ps(at + 4), 0xdd);
+  const __m128 high = _mm_shuffle_ps(_mm_load_ps(at + 8), _mm_load_ps(at + 12), 0xdd);
+  const __m128i tags =
+      _mm_packs_epi32(_mm_srai_epi32(_mm_castps_si128(low), 16), _mm_srai_epi32(_mm_castps_si128(high), 16));
+  const __m128i tag = _mm_shufflelo_epi16(_mm_cvtsi64_si128((long long)like), 0xff);
+  return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_unpacklo_epi64(tag, tag)));
 #else
   uint32_t i, found = 0;
   for (i = 0; i < 8; ++i)
-    if (((__atomic_load_n(words + i, __ATOMIC_ACQUIRE) ^ like) >> 48) == 0) found |= 1u << i;
+    if (((__atomic_load_n(words + i, __ATOMIC_ACQUIRE) ^ like) >> 48) == 0) found |= 3u << 2 * i;
   return found;
 #endif
 }
-/* REQUIRES: bits != 0. */
-SHMD_INLINE uint32_t shmd_lowest_bit(uint32_t bits) { return (uint32_t)__builtin_ctz(bits); }
+/* Which have its lower 32 bits, as above. */
+SHMD_INLINE uint32_t shmd_match_low32(const uint64_t* words, uint64_t like) {
+#if defined(__x86_64__) && !defined(SHMD_TSAN)
+  const float* const at = (const float*)(const void*)words;
+  const __m128i low = _mm_castps_si128(_mm_shuffle_ps(_mm_load_ps(at), _mm_load_ps(at + 4), 0x88));
+  const __m128i high = _mm_castps_si128(_mm_shuffle_ps(_mm_load_ps(at + 8), _mm_load_ps(at + 12), 0x88));
+  const __m128i wanted = _mm_set1_epi32((int)(uint32_t)like);
+  return (uint32_t)_mm_movemask_epi8(_mm_packs_epi32(_mm_cmpeq_epi32(low, wanted), _mm_cmpeq_epi32(high, wanted)));
+#else
+  uint32_t i, found = 0;
+  for (i = 0; i < 8; ++i)
+    if ((uint32_t)(__atomic_load_n(words + i, __ATOMIC_ACQUIRE) ^ like) == 0) found |= 3u << 2 * i;
+  return found;
+#endif
+}
+/* The first of the words that `match` names. REQUIRES: match != 0. */
+SHMD_INLINE const uint64_t* shmd_first_match(const uint64_t* words, uint32_t match) {
+  return (const uint64_t*)(const void*)((const char*)words + 4u * (uint32_t)__builtin_ctz(match));
+}
+SHMD_INLINE uint32_t shmd_without_first(uint32_t match) {
+  match &= match - 1;
+  return match & (match - 1);
+}
+
+/* Fetches a line that is about to be written, as its owner: where several such lines are in another processor's cache, they
+ * come together and not one after the other. Only a hint, and no crash point. */
+SHMD_INLINE void shmd_prefetch_to_write(const void* p) {
+#if defined(__x86_64__)
+  __asm__ __volatile__("prefetchw %0" : : "m"(*(const char*)p)); /* an x86-64 processor without it does nothing */
+#else
+  __builtin_prefetch(p, 1);
+#endif
+}
 
 SHMD_INLINE void shmd_pause(void) {
 #if defined(__x86_64__)

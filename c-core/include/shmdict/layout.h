@@ -86,11 +86,16 @@ typedef struct shmd_control {
    * 0 = free, 0xffff = its last owner is dead and could not be repaired after. lock.h says more */
   uint64_t lock;
   uint64_t pad0[7];
-  /* line 1: who, for display and re-entrance; written by the owner */
+  /* line 1: what every write changes, together, so that it moves between cores together. The owner reads and writes it; of
+   * others those who ask who owns the lock. head, head_..., live_bytes change only through the redo list */
   uint64_t owner_thread;
-  uint64_t owner_since; /* ns of the monotonic clock, 0 = not recorded */
-  uint64_t inner;       /* odd while a call writes inside an explicitly locked section */
-  uint64_t pad1[5];
+  uint64_t redo_length; /* of the committed redo list, 0 = none */
+  uint64_t head;        /* position of the next record */
+  uint64_t head_bias;   /* head + head_bias = its offset (modulo 2^64) */
+  uint64_t head_limit;  /* position up to which the head segment is allocated */
+  uint64_t head_segment;
+  uint64_t live_bytes; /* of records */
+  uint64_t commits;    /* a statistic, as the starred ones below */
   /* line 2: what every read looks at; seldom written */
   uint64_t recycle;    /* moves between any free and the first reuse of the freed bytes */
   uint64_t root_node;  /* {generation:32 | id:32} of the present root */
@@ -106,15 +111,11 @@ typedef struct shmd_control {
   /* line 5: incremented by everybody who takes or drops a pin */
   uint64_t pin_version;
   uint64_t pad5[7];
-  /* line 6: length of the committed redo list, 0 = none */
-  uint64_t redo_length;
-  uint64_t pad6[7];
+  /* line 6: of explicitly locked sections; written by their owner */
+  uint64_t owner_since; /* ns of the monotonic clock, 0 = not recorded */
+  uint64_t inner;       /* odd while a call writes inside an explicitly locked section */
+  uint64_t pad6[6];
   /* lines 7...: only the lock owner reads and writes; all but the starred words change only through the redo list */
-  uint64_t head;       /* position of the next record */
-  uint64_t head_bias;  /* head + head_bias = its offset (modulo 2^64) */
-  uint64_t head_limit; /* position up to which the head segment is allocated */
-  uint64_t head_segment;
-  uint64_t live_bytes;  /* of records */
   uint64_t log_bytes;   /* allocated for log, cold and run segments in use */
   uint64_t index_bytes; /* index blocks in use */
   uint64_t work;        /* not 0: a write has cleaning, sweeping or punching to do */
@@ -154,7 +155,6 @@ typedef struct shmd_control {
   uint64_t redo_allocated;     /* * bytes of the redo list that have memory */
   uint64_t pin_seen;           /* * pin_version at the last scan */
   uint64_t pin_oldest;         /* * oldest pin then */
-  uint64_t commits;            /* * */
   uint64_t recoveries;         /* * */
   uint64_t replays;            /* * */
   uint64_t cleaned_bytes;      /* * */
@@ -163,7 +163,7 @@ typedef struct shmd_control {
   uint64_t punched_bytes;      /* * */
   uint64_t hidden_node;  /* {generation:32 | id:32} of the dict that keeps the named locks, 0 = none was ever taken */
   uint64_t incarnations; /* * counts attachments; incremented by whoever takes a slot. 0: restored, and none since */
-  uint64_t pad7[4];
+  uint64_t pad7[2];
   /* a line of its own: written only by those who give a named lock back, waited on by those who want one */
   uint64_t named_turn; /* counts these */
   uint64_t pad8[7];
@@ -245,19 +245,20 @@ typedef struct shmd_block {
 
 /* ---- records ---- */
 
-/* 24 bytes, then [previous version's offset: 8, if PREVIOUS], [expiry: 8, if EXPIRY], key padded to 8, value padded to 8. */
+/* 24 bytes, then [previous version's offset: 8, if PREVIOUS], [expiry: 8, if EXPIRY], key padded to 8, value padded to 8.
+ * What a read looks at stands together: shape, key, value. */
 typedef struct shmd_record {
-  uint64_t stamp; /* {position / 8 : 56 | flags and kind : 8} */
-  uint64_t sizes; /* {value size:32 | reserved:16 | key size:16} */
+  uint64_t stamp; /* {position / 8 : 56 | 0:7 | FIRST:1} */
   uint64_t where; /* {hash32:32 | node id:32} */
+  uint64_t shape; /* {value size:32 | 0:8 | flags and kind:8 | key size:16}: what a read expects, in one comparison */
 } shmd_record;
 enum shmd_record_kind { SHMD_REC_PUT = 1, SHMD_REC_ERASE = 2, SHMD_REC_NODE = 3, SHMD_REC_CLEAR = 4 };
-enum shmd_record_flags {
-  SHMD_REC_KIND = 0x0f,
-  SHMD_REC_FIRST = 0x10,
-  SHMD_REC_PREVIOUS = 0x20,
-  SHMD_REC_EXPIRY = 0x40
-};
+enum shmd_record_flags { SHMD_REC_KIND = 0x0f, SHMD_REC_PREVIOUS = 0x20, SHMD_REC_EXPIRY = 0x40 };
+#define SHMD_REC_FIRST UINT64_C(1) /* of the stamp */
+#define SHMD_SHAPE(key_size, kind, value_size) \
+  (((uint64_t)(value_size) << 32) | ((uint64_t)(kind) << 16) | (uint64_t)(key_size))
+#define SHMD_SHAPE_KEY(shape) ((uint32_t)(shape)&0xffffu)
+#define SHMD_SHAPE_KIND(shape) ((uint32_t)(shape) >> 16 & 0xffu) /* and flags */
 /* An ERASE record that a slot refers to (a ghost) has a value of 8 bytes: the offset of the next ghost; it is the only word
  * of a record that changes after its commit, and only writers read it. */
 /* A NODE record's value is {generation:32 | node id:32}; so is a CLEAR record's (root cleared: the new root). */
@@ -290,7 +291,7 @@ enum shmd_ref_kind { SHMD_REF_NONE = 0, SHMD_REF_ARRAY = 1, SHMD_REF_DIRECTORY =
 #define SHMD_ARRAY_MIN_LOG2 3u
 #define SHMD_ARRAY_LOG2 9u           /* arrays double up to this, then split */
 #define SHMD_ARRAY_OVERFLOW_LOG2 12u /* keys that no more hash bits can part */
-#define SHMD_DIRECTORY_LOG2 9u
+#define SHMD_DIRECTORY_LOG2 12u
 #define SHMD_MAX_DEPTH 23u /* hash bits that lead to an array: the top ones of hash32; its low ones start the probe */
 
 #define SHMD_PROBE_START(hash) ((hash) & ~(uint64_t)(SHMD_GROUP - 1))
@@ -314,16 +315,16 @@ static inline uint32_t shmd_ref_log2(uint64_t ref) {
 
 #define SHMD_PAD8(n) (((uint64_t)(n) + 7u) & ~UINT64_C(7))
 
-/* Integer keys of 8 bytes, and with ~seed those of 4, hash with a seeded mixer: xor-shift-multiply, a bijection ("mix13",
- * David Stafford's variant of MurmurHash3's finaliser, 2011), so distinct keys never share all 64 bits. */
+/* Integer keys of 8 bytes, and with ~seed those of 4, hash with two multiplications (Knuth, The Art of Computer Programming,
+ * 6.4) and their bytes reversed between: the first carries each bit upwards, the second what is then below. A bijection, so
+ * distinct keys never share all 64 bits. doc/performance.md says what was measured of it. */
+static inline uint64_t shmd_reverse_bytes(uint64_t x) { /* one instruction where the processor has it */
+  x = (x & UINT64_C(0x00ff00ff00ff00ff)) << 8 | (x >> 8 & UINT64_C(0x00ff00ff00ff00ff));
+  x = (x & UINT64_C(0x0000ffff0000ffff)) << 16 | (x >> 16 & UINT64_C(0x0000ffff0000ffff));
+  return x << 32 | x >> 32;
+}
 static inline uint64_t shmd_hash_u64(uint64_t seed, uint64_t key) {
-  uint64_t x = key ^ seed;
-  x ^= x >> 30;
-  x *= UINT64_C(0xbf58476d1ce4e5b9);
-  x ^= x >> 27;
-  x *= UINT64_C(0x94d049bb133111eb);
-  x ^= x >> 31;
-  return x;
+  return shmd_reverse_bytes((key ^ seed) * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xd6e8feb86659fd93);
 }
 
 #define SHMD_CONTROL_OFFSET SHMD_PAGE /* of shard 0's control block */
@@ -345,20 +346,21 @@ SHMD_ASSERT_LAYOUT(offsetof(shmd_superblock, name) == 208);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_superblock) == 1184);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_superblock) <= SHMD_PAGE);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, owner_thread) == 64);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, redo_length) == 72);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, head) == 80);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, commits) == 120);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, recycle) == 128);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, published) == 192);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, sleepers) == 256);
 SHMD_ASSERT_LAYOUT(offsetof(shmd_control, pin_version) == 320);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, redo_length) == 384);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, head) == 448);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, cold_at) == 512);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, extents) == 696);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, buckets) == 888);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, block_lists) == 952);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, nodes_allocated) == 1392);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, hidden_node) == 1488);
-SHMD_ASSERT_LAYOUT(offsetof(shmd_control, named_turn) == 1536);
-SHMD_ASSERT_LAYOUT(sizeof(shmd_control) == 1600);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, owner_since) == 384);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, extents) == 656);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, buckets) == 848);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, block_lists) == 912);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, nodes_allocated) == 1352);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, hidden_node) == 1440);
+SHMD_ASSERT_LAYOUT(offsetof(shmd_control, named_turn) == 1472);
+SHMD_ASSERT_LAYOUT(sizeof(shmd_control) == 1536);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_control) <= SHMD_PAGE);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_slot) == 128);
 SHMD_ASSERT_LAYOUT(sizeof(shmd_redo_entry) == 16);

@@ -77,24 +77,24 @@ typedef struct shmd_record_view {
 /* 1 if `offset` leads to something that could be a record, 0 if it leads astray. */
 SHMD_INLINE int shmd_record_read(const shmd_reader* r, uint64_t offset, shmd_record_view* v) {
   const shmd_record* rec;
-  uint64_t stamp, sizes, where, header;
+  uint64_t stamp, shape, where, header;
   if (SHMD_UNLIKELY(offset < r->data_offset || offset >= r->limit || (offset & 7) != 0)) return 0;
   rec = (const shmd_record*)(const void*)(r->base + offset);
   stamp = shmd_load_acquire(&rec->stamp);
-  sizes = shmd_load_acquire(&rec->sizes);
+  shape = shmd_load_acquire(&rec->shape);
   where = shmd_load_acquire(&rec->where);
   header = sizeof(shmd_record);
   v->offset = offset;
   v->position = (stamp >> 8) << 3;
-  v->kind = (uint32_t)stamp & SHMD_REC_KIND;
+  v->kind = SHMD_SHAPE_KIND(shape) & SHMD_REC_KIND;
   v->previous = 0;
-  if (stamp & SHMD_REC_PREVIOUS) {
+  if (SHMD_SHAPE_KIND(shape) & SHMD_REC_PREVIOUS) {
     v->previous = shmd_load_acquire((const uint64_t*)(const void*)(r->base + offset + header));
     header += 8;
   }
-  if (stamp & SHMD_REC_EXPIRY) header += 8;
-  v->key_size = (uint32_t)sizes & 0xffffu;
-  v->value_size = sizes >> 32;
+  if (SHMD_SHAPE_KIND(shape) & SHMD_REC_EXPIRY) header += 8;
+  v->key_size = SHMD_SHAPE_KEY(shape);
+  v->value_size = shape >> 32;
   v->hash = (uint32_t)(where >> 32);
   v->node = (uint32_t)where;
   v->key = r->base + offset + header;
@@ -180,7 +180,7 @@ typedef struct shmd_found {
   uint64_t slot;              /* what was in it */
   const unsigned char* value; /* in shared memory, `value_size` bytes within the object */
   uint64_t value_size;
-  uint32_t stamp; /* kind and flags of the record */
+  uint32_t kind; /* of the record, and flags */
 } shmd_found;
 
 /* Takes a slot whose tag fits. 0 it refers to the key (a PUT or NODE record), SHMD_NOT_FOUND to a ghost of it,
@@ -189,24 +189,23 @@ SHMD_INLINE int shmd_read_slot(const shmd_reader* r, const uint64_t* at, uint64_
                                size_t key_size, shmd_found* f) {
   const uint64_t offset = slot & SHMD_WORD_MASK;
   const unsigned char* record = r->base + offset;
-  uint64_t stamp, sizes, value;
+  uint64_t shape, value;
   if (SHMD_UNLIKELY(offset - 1 >= r->limit - 1)) return offset != 0 ? SHMD_ERR_CORRUPT : SHMD_KEPT;
-  stamp = shmd_load_acquire((const uint64_t*)(const void*)record);
-  sizes = shmd_load_acquire((const uint64_t*)(const void*)record + 1);
+  shape = shmd_load_acquire(&((const shmd_record*)(const void*)record)->shape);
   value = sizeof(shmd_record);
-  if (SHMD_UNLIKELY(stamp & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
-    value += (stamp & SHMD_REC_PREVIOUS ? 8u : 0u) + (stamp & SHMD_REC_EXPIRY ? 8u : 0u);
-  if (SHMD_UNLIKELY((sizes & 0xffffu) != key_size)) return SHMD_KEPT;
+  f->kind = SHMD_SHAPE_KIND(shape);
+  if (SHMD_UNLIKELY(f->kind & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
+    value += (f->kind & SHMD_REC_PREVIOUS ? 8u : 0u) + (f->kind & SHMD_REC_EXPIRY ? 8u : 0u);
+  if (SHMD_UNLIKELY(SHMD_SHAPE_KEY(shape) != key_size)) return SHMD_KEPT;
   /* keys longer than the slack may not end beyond the object */
-  if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (sizes >> 32) > r->limit + SHMD_READ_SLACK))
+  if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (shape >> 32) > r->limit + SHMD_READ_SLACK))
     return SHMD_ERR_CORRUPT;
   if (SHMD_UNLIKELY(!shmd_bytes_equal(record + value, key, key_size))) return SHMD_KEPT;
   f->at = at;
   f->slot = slot;
   f->value = record + value + SHMD_PAD8(key_size);
-  f->value_size = sizes >> 32;
-  f->stamp = (uint32_t)stamp & 0xffu;
-  return SHMD_UNLIKELY((stamp & SHMD_REC_KIND) == SHMD_REC_ERASE) ? SHMD_NOT_FOUND : 0;
+  f->value_size = shape >> 32;
+  return SHMD_UNLIKELY((f->kind & SHMD_REC_KIND) == SHMD_REC_ERASE) ? SHMD_NOT_FOUND : 0;
 }
 
 /* Looks `key` up in the dict whose index is `ref`. 0 found (a PUT or NODE record), SHMD_NOT_FOUND, SHMD_ERR_CORRUPT.
@@ -224,7 +223,7 @@ SHMD_INLINE int shmd_read_find(const shmd_reader* r, uint64_t ref, uint64_t hash
   i = SHMD_PROBE_START(hash) & mask;
   likely = shmd_match_high16(words + i, hash);
   if (SHMD_LIKELY(likely != 0)) {
-    const uint64_t* at = words + i + shmd_lowest_bit(likely);
+    const uint64_t* at = shmd_first_match(words + i, likely);
     /* SYNC slot: observes a record's offset; the record was written before its slot. */
     const uint64_t slot = shmd_load_acquire(at);
     if (SHMD_LIKELY((slot ^ hash) >> 48 == 0)) {
@@ -255,8 +254,8 @@ SHMD_INLINE int shmd_read_once(const shmd_reader* r, shmd_node node, uint64_t ha
   result = shmd_read_find(r, ref, hash, key, key_size, &f);
   if (SHMD_UNLIKELY(result != 0)) return result;
   *size = f.value_size;
-  if (SHMD_UNLIKELY((f.stamp & SHMD_REC_KIND) != SHMD_REC_PUT))
-    return (f.stamp & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY((f.kind & SHMD_REC_KIND) != SHMD_REC_PUT))
+    return (f.kind & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
   if (SHMD_UNLIKELY(f.value_size > capacity)) return SHMD_TRUNCATED;
   if (f.value_size == 8)
     shmd_copy_out(buffer, f.value, 8);
@@ -292,8 +291,8 @@ SHMD_INLINE int shmd_read_locate(const shmd_reader* reader, shmd_node node, uint
   *before = shmd_load_acquire(&shmd_reader_control(&r)->recycle);
   result = shmd_read_index(&r, node, &ref);
   if (SHMD_LIKELY(result == 0)) result = shmd_read_find(&r, ref, hash, key, key_size, f);
-  if (SHMD_LIKELY(result == 0) && SHMD_UNLIKELY((f->stamp & SHMD_REC_KIND) != SHMD_REC_PUT))
-    result = (f->stamp & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  if (SHMD_LIKELY(result == 0) && SHMD_UNLIKELY((f->kind & SHMD_REC_KIND) != SHMD_REC_PUT))
+    result = (f->kind & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
   /* SYNC recycle: as in shmd_read_get. */
   return SHMD_LIKELY(shmd_load_acquire(&shmd_reader_control(&r)->recycle) == *before) ? result : SHMD_ERR_BUSY;
 }
@@ -330,8 +329,8 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   const shmd_control* const control = (const shmd_control*)(const void*)(base + SHMD_CONTROL_OFFSET);
   /* SYNC recycle: as in shmd_read_get. */
   const uint64_t before = shmd_load_acquire(&control->recycle);
-  const uint64_t *words, *record;
-  uint64_t ref, mask, i, at;
+  const uint64_t *words, *slot, *record;
+  uint64_t ref, at;
   uint32_t likely;
   if (shmd_is_root(node)) {
     /* SYNC index: as in shmd_read_index. */
@@ -350,30 +349,30 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   }
   at = SHMD_REF_OFFSET(ref);
   if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
-  if (SHMD_UNLIKELY(ref == 0)) return SHMD_NOT_FOUND;
-  mask = SHMD_REF_MASK(ref);
   words = (const uint64_t*)(const void*)(base + at);
-  i = SHMD_PROBE_START(hash) & mask;
-  likely = shmd_match_high16(words + i, hash);
+  slot = words + (SHMD_PROBE_START(hash) & SHMD_REF_MASK(ref));
+  likely = shmd_match_high16(slot, hash);
   if (SHMD_LIKELY(likely != 0)) {
-    i += shmd_lowest_bit(likely);
+    slot = shmd_first_match(slot, likely);
   } else { /* in a later group, or absent */
+    uint64_t i = (uint64_t)(slot - words);
     uint32_t tried;
+    if (ref == 0) return SHMD_NOT_FOUND; /* what matched by accident above leads to no record of this key */
     for (tried = 0; tried < SHMD_READ_WORD_PROBES; ++tried) {
       /* SYNC slot: as in shmd_read_find. */
-      const uint64_t slot = shmd_load_acquire(words + i);
-      if ((slot ^ hash) >> 48 == 0 && slot > SHMD_SLOT_TOMBSTONE) break;
-      if (slot == SHMD_SLOT_EMPTY)
+      const uint64_t word = shmd_load_acquire(words + i);
+      if ((word ^ hash) >> 48 == 0 && word > SHMD_SLOT_TOMBSTONE) break;
+      if (word == SHMD_SLOT_EMPTY)
         return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? SHMD_NOT_FOUND : SHMD_READ_NOT_PLAIN;
-      i = (i + 1) & mask;
+      i = (i + 1) & SHMD_REF_MASK(ref);
     }
+    slot = words + i;
   }
   /* SYNC slot: as in shmd_read_find. Whatever stands there by now: the record behind it is this key's, or it is not. */
-  at = shmd_load_acquire(words + i) & SHMD_WORD_MASK;
+  at = shmd_load_acquire(slot) & SHMD_WORD_MASK;
   if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
   record = (const uint64_t*)(const void*)(base + at);
-  if (SHMD_UNLIKELY((shmd_load_acquire(record) & (0xffu & ~(uint64_t)SHMD_REC_FIRST)) != SHMD_REC_PUT ||
-                    shmd_load_acquire(record + 1) != (((uint64_t)value_size << 32) | key_size) ||
+  if (SHMD_UNLIKELY(shmd_load_acquire(record + 2) != SHMD_SHAPE(key_size, SHMD_REC_PUT, value_size) ||
                     !shmd_bytes_equal(record + 3, key, key_size)))
     return SHMD_READ_NOT_PLAIN; /* a tag in common, or a record of another shape */
   shmd_copy_out(value, record + 4, value_size);

@@ -63,7 +63,7 @@ def quick():
             Run(ours + BOOST_LOCKS, ["get", "get_view", "put"], value_bytes=4096, seconds=0.08),
             Run(ours, ["put"], keys=10 * MILLION, rounds=0, seconds=1.0, latency=True, beside_stalls=True),
         ],
-        python=[Run(ours + ["UltraDict"], ["get", "put", "put_locked"], seconds=0.1)],
+        python=[Run(ours + PYTHON[:2], ["get", "put", "put_locked"], seconds=0.1)],
     )
 
 

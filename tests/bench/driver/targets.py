@@ -103,6 +103,8 @@ def evaluate(figures):
             t.faster(f"{work}, {size(keys)}, LMDB", ["lmdb"], work, 10, keys=keys)
     for work, factor in (("get", 30), ("put", 60), ("put_locked", 200)):
         t.faster(f"{work}, 10 k, UltraDict", ["UltraDict"], work, factor, keys=10000)
+    # With the only one of its locks that processes can take which were not forked from each other, as all can ours.
+    t.faster("put_locked, 10 k, UltraDict(shared_lock=True)", ["UltraDict+shared_lock"], "put_locked", 200, keys=10000)
     for peer in ("redis", "memcached"):
         for work in ("get", "put"):
             t.faster(f"{work}, 10 k, {peer}", [peer], work, 500, keys=10000)
