@@ -84,29 +84,28 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
 
 int shmd_index_seek(shmd_tx* t, const shmd_record_view* v, uint64_t* array) {
   const shmd_reader* r = &t->a->reader;
-  const shmd_node_entry* node = r->nodes + v->node;
   *array = 0;
   if (v->kind == SHMD_REC_CLEAR || v->node >= r->node_capacity ||
-      SHMD_LOW(shmd_load_acquire(&node->identity)) == SHMD_NODE_FREE)
+      SHMD_LOW(shmd_load_acquire(&r->nodes[v->node].identity)) == SHMD_NODE_FREE)
     return 0;
-  if (shmd_read_array(r, shmd_load_acquire(&node->root), v->hash, array) != 0)
+  if (shmd_read_array(r, shmd_load_acquire(&r->nodes[v->node].root), v->hash, array) != 0)
     return corrupt(t, SHMD_N(t, v->node, root));
   SHMD_PREFETCH(shmd_at(t->a, slot_offset(*array, v->hash, 0)));
   return 0;
 }
 
-bool shmd_index_slot_of(shmd_tx* t, const shmd_record_view* v, uint64_t array, uint64_t* at, uint64_t* slot) {
+bool shmd_index_slot_of(shmd_tx* t, uint64_t array, uint32_t hash, uint64_t offset, uint64_t* at, uint64_t* slot) {
   const uint64_t mask = SHMD_REF_MASK(array);
-  uint64_t i = SHMD_PROBE_START(v->hash) & mask, tried;
-  for (tried = 0; array != 0 && tried <= mask;
-       tried += SHMD_GROUP) { /* a probe that leads to it ends at an empty slot */
+  uint64_t i = SHMD_PROBE_START(hash) & mask, tried;
+  /* a probe that leads to it ends at an empty slot */
+  for (tried = 0; array != 0 && tried <= mask; tried += SHMD_GROUP) {
     const uint64_t* group = shmd_word(t->a, SHMD_REF_OFFSET(array) + 8 * i);
     uint32_t match;
-    for (match = shmd_match_low32(group, v->offset); match != 0; match = shmd_without_first(match)) {
+    for (match = shmd_match_low32(group, offset); match != 0; match = shmd_without_first(match)) {
       const uint64_t* found = shmd_first_match(group, match);
       *slot = shmd_load_acquire(found);
       *at = SHMD_REF_OFFSET(array) + 8 * (i + (uint64_t)(found - group));
-      if ((*slot & SHMD_OFFSET_MASK) == v->offset) return true;
+      if ((*slot & SHMD_OFFSET_MASK) == offset) return true;
     }
     for (match = shmd_match_low32(group, SHMD_SLOT_EMPTY); match != 0; match = shmd_without_first(match))
       if (shmd_load_acquire(shmd_first_match(group, match)) == SHMD_SLOT_EMPTY) return false;

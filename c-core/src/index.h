@@ -40,9 +40,9 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
 /* The array in which a slot would refer to this very record, 0 = it cannot be referred to; the line where a search for that
  * slot begins is on its way to the cache. 0 or CORRUPT. REQUIRES: this commit changed no directory and no array. */
 int shmd_index_seek(shmd_tx* t, const shmd_record_view* v, uint64_t* array);
-/* Whether a slot of the array that shmd_index_seek found does: then *at is its offset, *slot what is in it.
- * REQUIRES: as above, and nothing is staged for that slot. */
-bool shmd_index_slot_of(shmd_tx* t, const shmd_record_view* v, uint64_t array, uint64_t* at, uint64_t* slot);
+/* Whether a slot of the array that shmd_index_seek found refers to the record at `offset`, whose hash32 this is: then *at is
+ * the slot's offset, *slot what is in it. REQUIRES: as above, and nothing is staged for that slot. */
+bool shmd_index_slot_of(shmd_tx* t, uint64_t array, uint32_t hash, uint64_t offset, uint64_t* at, uint64_t* slot);
 /* Makes sure that the key can be inserted at c->at; may grow the array and search again. NO_SPACE, TOO_MANY_COLLISIONS. */
 int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c);
 /* Lets the cursor's slot refer to the record at `offset`. */

@@ -13,62 +13,6 @@
 #define SEG(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define NODE(id, field) shmd_tx_get(t, SHMD_N(t, id, field))
 
-/* ---- pins that stand in the way ---- */
-
-/* The slot that holds the oldest pin, or SHMD_NO_SLOT. */
-static uint32_t oldest_holder(shmd_attachment* a, uint64_t oldest) {
-  const uint64_t floor = shmd_load_acquire(&shmd_control_of(a)->floor);
-  uint32_t i;
-  for (i = 0; i < a->max_processes; ++i)
-    if (shmd_pin_position(a, i, floor) == oldest) return i;
-  return SHMD_NO_SLOT;
-}
-
-void shmd_reclaim_blame(shmd_attachment* a) {
-  shmd_error_info* error = shmd_error_slot();
-  const uint64_t oldest = shmd_pin_oldest(shmd_tx_of(a));
-  const uint32_t slot = oldest == UINT64_MAX ? SHMD_NO_SLOT : oldest_holder(a, oldest);
-  const int code = error->code;
-  shmd_slot* s;
-  char program[32];
-  int64_t pid;
-  if (slot == SHMD_NO_SLOT) return;
-  s = shmd_slot_of(a, slot);
-  pid = (int64_t)shmd_load_acquire(&s->pid);
-  shmd_copy_out(program, s->program, sizeof program);
-  program[sizeof program - 1] = '\0';
-  (void)shmd_fail(
-      code,
-      "dict '%s' is full: a snapshot or view of process %lld (%s) holds old data back; close it or end that process",
-      a->name, (long long)pid, program);
-  error = shmd_error_slot();
-  error->pid = pid;
-  for (pid = 0; pid < 31 && program[pid]; ++pid) error->program[pid] = program[pid];
-  error->program[pid] = '\0';
-}
-
-/* Now and then: is the holder of the oldest pin dead, or beyond max_pin_bytes? */
-static void look_at_pins(shmd_attachment* a, bool now) {
-  shmd_tx* t = shmd_tx_of(a);
-  shmd_control* c = shmd_control_of(a);
-  const uint64_t oldest = shmd_pin_oldest(t), head = shmd_load_acquire(&c->head);
-  uint32_t slot;
-  bool taken = false;
-  if (oldest == UINT64_MAX) return;
-  if (!now && head - a->engine->pin_checked < a->segment_size) return;
-  a->engine->pin_checked = head;
-  slot = oldest_holder(a, oldest);
-  if (slot == SHMD_NO_SLOT) return;
-  if (slot != a->slot && !shmd_slot_alive(a, slot, &taken) && taken) {
-    shmd_slot_release(a, slot);
-    (void)shmd_fetch_add(&c->pin_version, 1);
-  } else if (head - oldest > a->super->max_pin_bytes && !(shmd_load_acquire(shmd_pin_of(a, slot)) & 1)) {
-    /* SYNC floor: publishes that pins below are not honoured; a snapshot looks at it after each read. */
-    shmd_store_seq(&c->floor, head - a->super->max_pin_bytes);
-    (void)shmd_fetch_add(&c->pin_version, 1);
-  }
-}
-
 /* ---- ghosts ---- */
 
 /* Erasing appends at least 40 bytes, which may have left a ghost: a step for `appended` bytes purges more than that. */
@@ -239,31 +183,36 @@ static bool choose_victim(shmd_tx* t, uint32_t buckets, bool far) {
 
 #define AHEAD 16u /* records whose slots are fetched before they are looked at */
 
-/* A record of the victim. */
+/* A record of the victim: what it takes to find out whether it lives. */
 typedef struct candidate {
-  shmd_record_view record;
-  uint64_t array; /* of the slot that refers to it, if it lives */
+  uint64_t offset, size;
+  uint64_t array; /* of the slot that refers to it, if one does */
+  uint32_t hash;
 } candidate;
 
 static int read_candidate(shmd_tx* t, uint64_t at, uint64_t end, candidate* c) {
-  if (!shmd_record_read(&t->a->reader, at, &c->record) || c->record.size > end - at)
+  shmd_record_view v;
+  if (!shmd_record_read(&t->a->reader, at, &v) || v.size > end - at)
     return (void)shmd_tx_astray(t, at), SHMD_ERR_CORRUPT;
-  return shmd_index_seek(t, &c->record, &c->array);
+  c->offset = at;
+  c->size = v.size;
+  c->hash = v.hash;
+  return shmd_index_seek(t, &v, &c->array);
 }
 
 /* Moves the record if its slot still refers to it. 1 moved, 0 dead, negative: no room. */
 static int clean_record(shmd_tx* t, shmd_cold* cold, const candidate* c) {
-  const shmd_record_view* v = &c->record;
+  shmd_record_view v;
   uint64_t at, slot, fresh;
   int result;
-  if (!shmd_index_slot_of(t, v, c->array, &at, &slot)) return 0;
-  if (v->kind == SHMD_REC_ERASE)
-    return (void)shmd_tx_astray(t, v->offset), SHMD_ERR_CORRUPT; /* ghosts keep victims away */
-  result = shmd_cold_append(t, cold, v, &fresh);
+  if (!shmd_index_slot_of(t, c->array, c->hash, c->offset, &at, &slot)) return 0;
+  if (!shmd_record_read(&t->a->reader, c->offset, &v) || v.size != c->size || v.kind == SHMD_REC_ERASE)
+    return (void)shmd_tx_astray(t, c->offset), SHMD_ERR_CORRUPT; /* ghosts keep victims away */
+  result = shmd_cold_append(t, cold, &v, &fresh);
   if (result < 0) return result;
   shmd_tx_append(t, at, (slot & ~SHMD_OFFSET_MASK) | fresh, SHMD_REDO_PUBLISH);
-  if (v->kind == SHMD_REC_NODE && v->value_size == 8) {
-    const uint64_t child = shmd_load_acquire((const uint64_t*)(const void*)v->value);
+  if (v.kind == SHMD_REC_NODE && v.value_size == 8) {
+    const uint64_t child = shmd_load_acquire((const uint64_t*)(const void*)v.value);
     if (SHMD_LOW(child) < t->a->super->node_capacity) shmd_tx_set(t, SHMD_N(t, SHMD_LOW(child), self), fresh);
   }
   return 1;
@@ -291,16 +240,16 @@ static int clean_step(shmd_tx* t, uint64_t budget, uint32_t how) {
       candidate* next = &ring[(first + count) % AHEAD];
       result = read_candidate(t, ahead, end, next);
       if (result < 0) return result;
-      ahead += next->record.size;
+      ahead += next->size;
     }
     result = clean_record(t, &cold, c);
     if (result < 0) return result;
-    if (result > 0) moved += c->record.size;
-    at += c->record.size;
+    if (result > 0) moved += c->size;
+    at += c->size;
     ++first;
     --count;
-    if (c->record.size >= budget || t->error != 0) break;
-    budget -= c->record.size;
+    if (c->size >= budget || t->error != 0) break;
+    budget -= c->size;
   }
   shmd_cold_end(t, &cold);
   if (moved != 0) shmd_segment_dead(t, shmd_segment_offset(a, id), moved);
@@ -447,7 +396,7 @@ void shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent) {
   const uint64_t work = shmd_load_acquire(&shmd_control_of(a)->work);
   int cleaned = 0;
   t->debt = 0;
-  look_at_pins(a, false);
+  shmd_reclaim_look_at_pins(a, false);
   if (work & SHMD_WORK_GHOSTS) {
     (void)commit_step(a, SHMD_WORK_GHOSTS, appended, 0);
     shmd_reclaim_shrink(a);
@@ -481,7 +430,7 @@ void shmd_reclaim_shrink(shmd_attachment* a) {
 
 bool shmd_reclaim_urgent(shmd_attachment* a) {
   int rounds, useful = 0;
-  look_at_pins(a, true);
+  shmd_reclaim_look_at_pins(a, true);
   for (rounds = 0; rounds < 512; ++rounds) {
     int done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
     done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
@@ -499,7 +448,7 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
 
 bool shmd_reclaim_compact(shmd_attachment* a) {
   int done, i;
-  look_at_pins(a, true);
+  shmd_reclaim_look_at_pins(a, true);
   done = commit_step(a, SHMD_WORK_GHOSTS, 0, 0);
   if (shmd_log_is_old(shmd_tx_of(a), 0)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
   shmd_reclaim_shrink(a);
@@ -515,7 +464,7 @@ bool shmd_reclaim_removed(shmd_attachment* a, shmd_removal* r) {
   shmd_tx* t = shmd_tx_of(a);
   const uint64_t live = SHMD_GET_C(t, live_bytes);
   int done, i;
-  look_at_pins(a, r->swept == 0);
+  shmd_reclaim_look_at_pins(a, r->swept == 0);
   done = commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (done) {
     const uint64_t dead = live - SHMD_GET_C(t, live_bytes);

@@ -46,6 +46,9 @@ typedef struct shmd_removal {
 bool shmd_reclaim_removed(shmd_attachment* a, shmd_removal* removal);
 /* Names the holder of the oldest pin in the calling thread's last error. */
 void shmd_reclaim_blame(shmd_attachment* a);
+/* Is the holder of the oldest pin dead, or beyond max_pin_bytes? Then the pin counts no more. Looks once for each segment
+ * appended, unless `now`. */
+void shmd_reclaim_look_at_pins(shmd_attachment* a, bool now);
 /* Whether the log has grown beyond what pacing allows (called when a log segment is closed). */
 bool shmd_reclaim_due(shmd_tx* t);
 /* Whether a class of index blocks is sparse enough to be compacted. */

@@ -167,7 +167,7 @@ TEST_CASE("puts after a large dict was cleared by another process sweep it in bo
   REQUIRE(d.check() == "");
 }
 
-// Guard: look_at_pins and ghosts_step: many erases under a snapshot are purged in steps of 64.
+// Guard: ghosts_step: many erases under a snapshot are purged in steps of 64.
 TEST_CASE("writes after a snapshot under which much was erased pay in bounded steps") {
   Dict d(support::unique_name("bounded"), support::small_options(std::uint64_t{4} << 30));
   for (std::uint64_t i = 0; i < 200000; ++i) put(d, i, i);

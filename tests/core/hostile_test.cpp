@@ -2,7 +2,7 @@
 // read-only and writable handles. Words of the superblock, control block, tables, index blocks, records and the redo list
 // are spoiled, one to a few at a time; children with an alarm do the reading, so that a crash or hang is one of theirs.
 // What guards it: shmd_tx_in_bounds and shmd_tx_astray (redo.h), the checks of read.h before each offset is followed,
-// apply_pass's bounds (redo.c), check_block (check.c), and the bound of every loop over shared links.
+// apply_pass's bounds (redo.c), check_block (check_tree.c), and the bound of every loop over shared links.
 #include "hostile.hpp"
 
 #include <functional>

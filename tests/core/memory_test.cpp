@@ -2,7 +2,7 @@
 //   memory <= 1.5 * (live records + index) + buffer_size + 2 * the largest record + 4 MiB + what pins hold
 // What guards it: pacing in reclaim.c (shmd_reclaim_step: bytes looked at per byte appended), the freed queue and
 // punching in segment.c, trimming of closed segments in redo.c, sparse index segments in reclaim.c, sweeps of removed
-// dicts, pins found dead or revoked in reclaim.c (look_at_pins).
+// dicts, pins found dead or revoked in reclaim_pins.c (shmd_reclaim_look_at_pins).
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -420,7 +420,7 @@ TEST_CASE("a nested dict of three small keys costs less than 1 KiB") {
   REQUIRE(d.check().empty());
 }
 
-// Guard: drop_pin (snapshot.c) raises pin_version, look_at_pins sees the pin gone, the cleaner goes on.
+// Guard: drop_pin (snapshot.c) raises pin_version, shmd_pin_oldest sees the pin gone, the cleaner goes on.
 TEST_CASE("memory comes back after a snapshot held during heavy writing") {
   Dict d(support::unique_name("memory"), options_of());
   Meter meter(d, 248);
@@ -606,7 +606,7 @@ TEST_CASE("a process stopped anywhere in a get keeps nobody's writes waiting and
   meter.finish("beside a reader stopped again and again");
 }
 
-// Guard: look_at_pins in reclaim.c (shmd_slot_alive): a dead process's pin does not stay.
+// Guard: shmd_reclaim_look_at_pins (shmd_slot_alive): a dead process's pin does not stay.
 TEST_CASE("the pin of a killed process is noticed by later writes") {
   Dict d(support::unique_name("memory"), options_of());
   Meter meter(d, 1048);
@@ -632,7 +632,7 @@ TEST_CASE("the pin of a killed process is noticed by later writes") {
   meter.finish("after a pin's holder was killed");
 }
 
-// Guard: control.floor, raised by look_at_pins beyond max_pin_bytes, looked at by shmd_snapshot_valid.
+// Guard: control.floor, raised by shmd_reclaim_look_at_pins beyond max_pin_bytes, looked at by shmd_snapshot_valid.
 TEST_CASE("a snapshot that holds back more than max_pin_bytes is revoked") {
   auto o = options_of();
   o.max_pin_bytes = 8 * MiB;

@@ -34,12 +34,13 @@ struct config {
   std::size_t processes = 1;
   std::size_t threads = 1; // per process
   std::size_t rounds = 5;
-  double seconds = 0.1;  // of one measurement
-  bool latency = false;  // a further pass that times single operations
-  bool cpu_time = false; // of the workers instead of the clock on the wall, for throughput
-  bool pin = true;       // worker n to core n
-  std::string name;      // of everything that is created outside the process
-  std::string redis;     // Unix sockets of servers that whoever starts the harness has started
+  double seconds = 0.1;        // of one measurement
+  bool latency = false;        // a further pass that times single operations
+  bool cpu_time = false;       // of the workers instead of the clock on the wall, for throughput
+  bool pin = true;             // worker n to core n
+  std::size_t buffer_size = 0; // of shmdict: bytes of history that it keeps; 0: its default
+  std::string name;            // of everything that is created outside the process
+  std::string redis;           // Unix sockets of servers that whoever starts the harness has started
   std::string memcached;
 
   std::size_t workers() const { return processes * threads; }

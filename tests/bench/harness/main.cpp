@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   app.add_option("--keys", c.keys, "how many keys")->check(CLI::Range(std::size_t{1}, std::size_t{1} << 32U));
   app.add_option("--key-type", c.key_type, "type of the keys")->transform(CLI::CheckedTransformer(keys));
   app.add_option("--value-bytes", c.value_bytes, "size of the values; 8 = integers")->check(CLI::Range(8, 1 << 20));
+  app.add_option("--buffer-size", c.buffer_size, "shmdict's: bytes of history that it keeps");
   app.add_option("--distribution", c.distribution, "which keys are used")
       ->transform(CLI::CheckedTransformer(distributions));
   app.add_option("--processes", c.processes, "worker processes")->check(CLI::Range(1, 256));

@@ -74,7 +74,10 @@ class shmdict {
 
  private:
   static dict open(const config& c, role r) {
-    return r == role::create ? dict{shm::create_only, c.object(name)} : dict{shm::open_only, c.object(name)};
+    if (r == role::attach) return dict{shm::open_only, c.object(name)};
+    shm::options o;
+    if (c.buffer_size != 0) o.buffer_size(c.buffer_size);
+    return dict{shm::create_only, c.object(name), o};
   }
   decltype(auto) at(argument_t<K> key) {
     if constexpr (std::is_same_v<K, path>)
