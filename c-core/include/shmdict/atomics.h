@@ -232,7 +232,7 @@ SHMD_INLINE uint32_t shmd_match_low32(const uint64_t* words, uint64_t like) {
 }
 /* The first of the words that `match` names. REQUIRES: match != 0. */
 SHMD_INLINE const uint64_t* shmd_first_match(const uint64_t* words, uint32_t match) {
-  return (const uint64_t*)(const void*)((const char*)words + 4u * (uint32_t)__builtin_ctz(match));
+  return (const uint64_t*)(const void*)((const char*)words + (size_t)4 * (size_t)__builtin_ctz(match));
 }
 SHMD_INLINE uint32_t shmd_without_first(uint32_t match) {
   match &= match - 1;

@@ -147,7 +147,7 @@ def main():
             bench.measure(run)
         for run in todo.python:
             bench.measure_python(run)
-        for name in ("attach", "wake"):
+        for name in ("touch", "attach", "wake"):
             bench.probe(name)
 
     rows = targets.evaluate(bench.figures)

@@ -112,6 +112,18 @@ def evaluate(figures):
     tail = figures.latency(system="shmdict", workload="put", keys=10 * MILLION, processes=1) or {}
     stalls = figures.probe("stall") or {}
     t.at_most("put p99.99, 10 M", tail.get("p9999_ns"), stalls.get("p9999_ns"), "idle spin", 100e3, duration, True)
+    touch = figures.probe("touch") or {}
+    if tail and touch:  # beside plain increments at random places of as much shared memory
+        t.rows.append(
+            Row(
+                "the same beside increments of memory",
+                duration(tail["p9999_ns"]),
+                f"{duration(touch['p9999_ns'])} increment",
+                f"{tail['p9999_ns'] / touch['p9999_ns']:.2f}",
+                "report",
+                "reported",
+            )
+        )
     # What an idle spin beside it stalls is the machine's.
     limit = max(1e6, stalls.get("max_ns") or 0)
     t.at_most("put max, 10 M", tail.get("max_ns"), stalls.get("max_ns"), "idle spin", limit, duration, True)

@@ -73,7 +73,11 @@ class memcached {
     const key_text k(key);
     const std::string counter = "counter:" + std::string(k.data(), k.size());
     std::uint64_t now = 0;
-    must(memcached_increment_with_initial(m_, counter.data(), counter.size(), 1, 1, 0, &now));
+    memcached_return_t result;
+    do {
+      result = memcached_increment_with_initial(m_, counter.data(), counter.size(), 1, 1, 0, &now);
+    } while (result == MEMCACHED_NOTSTORED); // absent, and then somebody else was the first to store it
+    must(result);
   }
 
  private:

@@ -9,6 +9,13 @@ int main(int argc, char** argv) {
   CLI::App app{"Measures what the benchmark's harness cannot; prints one JSON line."};
   app.require_subcommand(1);
   auto* stall = app.add_subcommand("stall", "spin on a clock until SIGTERM: what stalls it is the machine");
+  auto* touch = app.add_subcommand(
+      "touch", "time single increments at random places of shared memory: what is slow is the machine");
+  auto* depth = app.add_subcommand("depth", "get and put below one to four levels of nested dicts");
+  std::size_t megabytes = 550; // as 10 M entries of shmdict take
+  touch->add_option("--megabytes", megabytes)->check(CLI::Range(1, 1 << 20));
+  double seconds = 2;
+  touch->add_option("--seconds", seconds)->check(CLI::Range(0.01, 60.0));
   auto* attach = app.add_subcommand("attach", "time to attach to a small dict and to a large one, in new processes");
   auto* wake = app.add_subcommand("wake", "time from a write to the wake-up of a sleeper in another process");
   auto* once = app.add_subcommand("attach-once", "time one attach to a dict by name");
@@ -28,6 +35,8 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (*stall) probe = "stall", figures = bench::stall();
+    if (*touch) probe = "touch", figures = bench::touch(megabytes, seconds);
+    if (*depth) probe = "depth", figures = bench::depth();
     if (*attach) probe = "attach", figures = bench::attach(argv[0], keys);
     if (*wake) probe = "wake", figures = bench::wake(rounds);
     std::printf(R"({"kind":"probe","probe":"%s")", probe);
