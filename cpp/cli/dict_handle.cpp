@@ -53,9 +53,7 @@ listed ask_list(const std::string& name) {
 
 } // namespace
 
-bool goes_if_closed(const shmd_object_info& o) {
-  return o.unlink != SHMD_UNLINK_NEVER && o.present == 0 && o.attached == 0;
-}
+bool goes_if_closed(const shmd_object_info& o) { return o.unlink != SHMD_UNLINK_NEVER && o.attached == 0; }
 
 bool leave_as_found() noexcept { return !left_names().empty(); }
 
@@ -76,6 +74,7 @@ dict_handle::dict_handle(const std::string& name, const open_options& o, init_fn
 }
 
 void dict_handle::open(access how, const open_options& o) {
+  how_ = how;
   const listed there = o.looked_after ? listed() : ask_list(name_); // asked first: once it is open it has a user
   orphan_ = there.orphan;
   left_ = there.left || left_names().count(name_) != 0; // or it is this command that has it open already
@@ -102,12 +101,22 @@ void dict_handle::read_types() {
 }
 
 dict_handle::~dict_handle() {
-  if (d_ != nullptr && !left_) static_cast<void>(shmd_close(d_));
+  if (d_ == nullptr || left_) return;
+  try { // whoever had it open in the beginning may have been such a command, too, and be gone
+    if (how_ == access::look && ask_list(name_).left) {
+      left_names().insert(name_);
+      return;
+    }
+  } catch (const std::exception&) {
+    return; // no memory to find out: it stays
+  }
+  static_cast<void>(shmd_close(d_));
 }
 
 dict_handle::dict_handle(dict_handle&& other) noexcept
     : name_(std::move(other.name_)),
       d_(std::exchange(other.d_, nullptr)),
+      how_(other.how_),
       orphan_(other.orphan_),
       left_(other.left_),
       keys_(std::move(other.keys_)),

@@ -2,7 +2,8 @@
 //
 // A dict whose name goes with its last user would go with this command, too, if nobody else has it open: an orphan, and
 // somebody came to look why, or one that was restored and waits for its first user. Such a dict is not closed; the process
-// ends without saying goodbye (leave_as_found()).
+// ends without saying goodbye (leave_as_found()). Who only reads may be another such command: a dict counts as used if
+// somebody who writes has it open, when it is opened and, for a short look, when it is closed, too.
 #pragma once
 
 #include <shmdict/shmdict.h>
@@ -53,12 +54,13 @@ class dict_handle {
 
   std::string name_;
   shmd_dict* d_ = nullptr;
+  access how_ = access::look;
   bool orphan_ = false;
   bool left_ = false; // goes with its last user, and nobody else has it open
   type keys_, values_;
 };
 
-// Whether a close would remove its name.
+// Whether a close may remove its name.
 bool goes_if_closed(const shmd_object_info& o);
 
 // Whether such a dict was opened: main then ends the process so that it stays.

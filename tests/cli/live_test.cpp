@@ -1,8 +1,11 @@
 // Commands beside living and dying processes: watch, top, lock, orphans, backup.
+#include <unistd.h>
+
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "dict_handle.hpp"
 #include "shell.hpp"
 #include "shm/json.hpp"
 #include "support/catch.hpp"
@@ -262,6 +265,27 @@ TEST_CASE("a dict that a program restored stays, whoever looks at it or changes 
   }
   CHECK(shell::shmdict({"set", name, "/b", "2"}).code == 0);
   CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1,\"b\":2}\n");
+}
+
+// The mechanism: ~dict_handle() asks again, and goes_if_closed() does not count readers. This process keeps its handle.
+TEST_CASE("of two commands that look at an orphan at the same time neither takes it away") {
+  const support::Name name("two");
+  make_orphan(name);
+  int ready[2], go[2];
+  REQUIRE((pipe(ready) == 0 && pipe(go) == 0));
+  char c = 0;
+  support::Child first([&] {
+    const cli::dict_handle d(name, cli::access::look);
+    return write(ready[1], "r", 1) == 1 && read(go[0], &c, 1) == 1 ? 0 : 1;
+  });
+  REQUIRE(read(ready[0], &c, 1) == 1);
+  {
+    const cli::dict_handle d(name, cli::access::look);
+    REQUIRE(write(go[1], "g", 1) == 1);
+    REQUIRE(first.join() == 0);
+  }
+  for (const int fd : {ready[0], ready[1], go[0], go[1]}) close(fd);
+  CHECK(name.exists());
 }
 
 TEST_CASE("a dict in use is no orphan, and outlives who looks at it") {
