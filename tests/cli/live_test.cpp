@@ -267,25 +267,27 @@ TEST_CASE("a dict that a program restored stays, whoever looks at it or changes 
   CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1,\"b\":2}\n");
 }
 
-// The mechanism: ~dict_handle() asks again, and goes_if_closed() does not count readers. This process keeps its handle.
+// The mechanism: ~dict_handle() asks again, and goes_if_closed() does not count readers.
 TEST_CASE("of two commands that look at an orphan at the same time neither takes it away") {
   const support::Name name("two");
   make_orphan(name);
-  int ready[2], go[2];
-  REQUIRE((pipe(ready) == 0 && pipe(go) == 0));
+  int from[2], to_first[2], to_second[2]; // pipes
+  REQUIRE((pipe(from) == 0 && pipe(to_first) == 0 && pipe(to_second) == 0));
   char c = 0;
-  support::Child first([&] {
+  const auto look = [&](const int(&go)[2]) {
     const cli::dict_handle d(name, cli::access::look);
-    return write(ready[1], "r", 1) == 1 && read(go[0], &c, 1) == 1 ? 0 : 1;
-  });
-  REQUIRE(read(ready[0], &c, 1) == 1);
-  {
-    const cli::dict_handle d(name, cli::access::look);
-    REQUIRE(write(go[1], "g", 1) == 1);
-    REQUIRE(first.join() == 0);
-  }
-  for (const int fd : {ready[0], ready[1], go[0], go[1]}) close(fd);
-  CHECK(name.exists());
+    return write(from[1], "r", 1) == 1 && read(go[0], &c, 1) == 1 ? 0 : 1;
+  };
+  support::Child first([&] { return look(to_first); });
+  REQUIRE(read(from[0], &c, 1) == 1);
+  support::Child second([&] { return look(to_second); }); // which finds it in use
+  REQUIRE(read(from[0], &c, 1) == 1);
+  REQUIRE(write(to_first[1], "g", 1) == 1);
+  REQUIRE(first.join() == 0);
+  REQUIRE(write(to_second[1], "g", 1) == 1);
+  REQUIRE(second.join() == 0);
+  for (const auto& ends : {from, to_first, to_second}) close(ends[0]), close(ends[1]);
+  CHECK(is_orphan(name));
 }
 
 TEST_CASE("a dict in use is no orphan, and outlives who looks at it") {
