@@ -90,12 +90,7 @@ static int list_memory(shmd_tx* t, uint64_t index) {
 }
 
 void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
-  uint64_t found;
-  if (SHMD_UNLIKELY(!shmd_tx_in_bounds(t, offset))) {
-    (void)shmd_tx_astray(t, offset);
-    return;
-  }
-  found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
+  const uint64_t found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
   if (found != 0) {
     ++t->stages;
     shmd_store_release(&t->list[found - 1].value,
