@@ -71,6 +71,9 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
       const Handle own(name, i == 2 ? reading() : support::small_options());
       Auditor auditor(own);
       ++t->ready;
+      if (slow) // falls behind for certain, however slow the writers are
+        while (t->writing != 0 && position(own) < auditor.follower().position() + 4 * buffer_size)
+          std::this_thread::sleep_for(1ms);
       while (t->writing != 0) {
         auditor.catch_up();
         if (slow) std::this_thread::sleep_for(std::chrono::microseconds(auditor.changes() % 7 * 1500));
