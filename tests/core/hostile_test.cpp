@@ -76,7 +76,7 @@ void rounds(const char* region, bool write, std::uint64_t number,
       hostile::Guards guards;
       for (std::uint64_t seed = first; seed < std::min(first + share, number); ++seed) {
         progress->seed = seed;
-        alarm(10); // a hang is a failure
+        alarm(120); // a hang is a failure
         std::mt19937_64 rng(seed * 2 + (write ? 1 : 0));
         object.reset();
         spoil(object, from, to, rng);
@@ -144,7 +144,7 @@ TEST_CASE("a hostile redo list of a dead owner is applied within bounds or refus
     const auto& super = object.super();
     for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(150 * scale); ++seed) {
       progress->seed = seed;
-      alarm(10);
+      alarm(120);
       std::mt19937_64 rng(seed);
       object.reset();
       const std::uint64_t length = seed % 10 == 0 ? rng() : rng() % 40;
@@ -185,7 +185,7 @@ TEST_CASE("lists of the writer that lead in a circle do not hang it") {
     const auto node = [&](std::uint64_t id, std::uint64_t field) { return super.nodes_offset + 64 * id + field; };
     for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(100 * scale); ++seed) {
       progress->seed = seed;
-      alarm(10);
+      alarm(120);
       std::mt19937_64 rng(seed);
       object.reset();
       const std::uint64_t x = rng() % 12, y = rng() % 12, huge = rng() % 2 ? 1000000000 : UINT64_MAX;

@@ -28,7 +28,7 @@ void expect(bool good, const std::string& what) {
 // Runs `body` in a child whose /dev/shm is a tmpfs of `size`.
 void on_small_shm(const std::string& size, const std::function<void()>& body) {
   support::Child child([&] {
-    alarm(40);
+    alarm(300); // a hang is a failure
     if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         mount("tmpfs", "/dev/shm", "tmpfs", 0, ("size=" + size + ",mode=1777").c_str()) != 0) {
       return forbidden;

@@ -184,7 +184,7 @@ class Newcomer {
     Request q;
     shmd_dict* held = nullptr;
     while (::read(in_[0], &q, sizeof q) == sizeof q) {
-      ::alarm(60);
+      ::alarm(300);
       Answer answer = {};
       std::size_t first = q.first, last = q.last;
       std::string wrong;

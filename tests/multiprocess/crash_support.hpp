@@ -455,7 +455,7 @@ inline pid_t spawn(const std::function<void()>& body) {
   const pid_t pid = ::fork();
   if (pid < 0) throw std::runtime_error("fork");
   if (pid == 0) {
-    ::alarm(60); // a child that hangs is a failure, not a hanging test
+    ::alarm(300); // a child that hangs is a failure, not a hanging test
     int code = 0;
     try {
       body();

@@ -156,7 +156,7 @@ TEST_CASE("a process may fork while its other threads write, open and close", "[
   int failed = 0;
   for (int i = 0; i < 60; ++i) {
     Child child([&] {
-      alarm(20);
+      alarm(300);
       if (put(d, "c" + std::to_string(i), 1) < 0) return 1;
       if (shmd_lock(d, SHMD_FOREVER) < 0 || shmd_unlock(d) != 0) return 2;
       return 0;

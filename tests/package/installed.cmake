@@ -7,7 +7,7 @@ include(GNUInstallDirs)
 function(shmdict_package_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "SETUP" "REQUIRES;COMMAND")
   add_test(NAME "package.${name}" COMMAND ${arg_COMMAND})
-  set_tests_properties("package.${name}" PROPERTIES LABELS "package;build" TIMEOUT 300
+  set_tests_properties("package.${name}" PROPERTIES LABELS "package;build" TIMEOUT 1200
     SKIP_REGULAR_EXPRESSION "skipped: ")
   if(arg_SETUP)
     set_tests_properties("package.${name}" PROPERTIES FIXTURES_SETUP ${arg_SETUP})

@@ -5,7 +5,6 @@
 #     A program of Catch2 cases. Each TEST_CASE becomes a CTest test, "<group>.<name>.<test case>".
 #       PLAIN          no Catch2: the program is one CTest test, "<group>.<name>"; exit code 0 passes, 77 skips
 #       CRASH          links the core with crash points
-#       TIMEOUT s      of each CTest test, default 60; multiplied under sanitizers
 #       LABELS l...    further CTest labels
 #       LOCKS name...  tests that share a lock's name do not run at the same time
 #       SERIAL         nothing else runs at the same time
@@ -69,7 +68,7 @@ function(shmdict_program name)
 endfunction()
 
 function(shmdict_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "PLAIN;SERIAL" "TIMEOUT" "LABELS;LOCKS;PROGRAMS;SOURCES;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "PLAIN;SERIAL" "" "LABELS;LOCKS;PROGRAMS;SOURCES;LIBS")
   shmdict_group(group)
   set(target ${group}_${name})
   if(NOT arg_PLAIN)
@@ -83,13 +82,9 @@ function(shmdict_test name)
     add_dependencies(${target} ${group}_${program})
   endforeach()
 
-  if(NOT arg_TIMEOUT)
-    set(arg_TIMEOUT 60)
-  endif()
-  math(EXPR timeout "${arg_TIMEOUT} * ${SHMDICT_TIMEOUT_FACTOR}")
   if(arg_PLAIN)
     add_test(NAME ${group}.${name} COMMAND ${target})
-    set_tests_properties(${group}.${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+    set_tests_properties(${group}.${name} PROPERTIES SKIP_RETURN_CODE 77
       LABELS "${group};${arg_LABELS}" RESOURCE_LOCK "${arg_LOCKS}" RUN_SERIAL ${arg_SERIAL})
     return()
   endif()
@@ -100,7 +95,7 @@ function(shmdict_test name)
   set(file ${CMAKE_CURRENT_BINARY_DIR}/${target}_properties.cmake)
   file(CONFIGURE OUTPUT ${file} @ONLY CONTENT [[
 foreach(case IN LISTS @target@_cases)
-  set_tests_properties("${case}" PROPERTIES TIMEOUT @timeout@ SKIP_RETURN_CODE 77
+  set_tests_properties("${case}" PROPERTIES SKIP_RETURN_CODE 77
     LABELS "@group@;@arg_LABELS@" RESOURCE_LOCK "@arg_LOCKS@" RUN_SERIAL @arg_SERIAL@)
 endforeach()
 ]])
@@ -127,13 +122,13 @@ function(shmdict_must_not_compile name file regex)
   set(control "${group}.${stem}.compiles without its forbidden lines")
   if(NOT TEST ${control})
     add_test(NAME ${control} COMMAND ${command} ${script})
-    set_tests_properties(${control} PROPERTIES LABELS "${group};compile" TIMEOUT 120 FIXTURES_SETUP ${group}.${stem})
+    set_tests_properties(${control} PROPERTIES LABELS "${group};compile" FIXTURES_SETUP ${group}.${stem})
   endif()
   string(TOUPPER MUST_NOT_COMPILE_${name} macro)
   add_test(NAME "${group}.${stem}.must not compile: ${name}"
     COMMAND ${command} -DMACRO=${macro} "-DREGEX=${regex}" ${script})
   set_tests_properties("${group}.${stem}.must not compile: ${name}" PROPERTIES
-    LABELS "${group};compile" TIMEOUT 120 FIXTURES_REQUIRED ${group}.${stem})
+    LABELS "${group};compile" FIXTURES_REQUIRED ${group}.${stem})
 endfunction()
 
 function(shmdict_snippets name document)
@@ -210,10 +205,9 @@ function(shmdict_fuzzer name)
   get_filename_component(corpus ${arg_CORPUS} ABSOLUTE)
 
   shmdict_test_executable(${group}_${name}_replay SOURCES ${arg_SOURCES} ${shmdict_support_dir}/fuzz_replay.cpp)
-  math(EXPR timeout "120 * ${SHMDICT_TIMEOUT_FACTOR}")
   add_test(NAME "${group}.${name}.the kept corpus is read without harm" COMMAND ${group}_${name}_replay ${corpus})
   set_tests_properties("${group}.${name}.the kept corpus is read without harm" PROPERTIES
-    LABELS ${group} TIMEOUT ${timeout})
+    LABELS ${group})
 
   if(SHMDICT_FUZZ)
     set(target ${group}_${name}_fuzz)
@@ -227,7 +221,6 @@ function(shmdict_fuzzer name)
     add_test(NAME "${group}.${name}.fuzzing finds nothing"
       COMMAND ${target} -max_total_time=${SHMDICT_FUZZ_SECONDS} -timeout=20 -print_final_stats=1
               -artifact_prefix=${found}/ ${found} ${corpus})
-    math(EXPR timeout "${SHMDICT_FUZZ_SECONDS} + 120")
-    set_tests_properties("${group}.${name}.fuzzing finds nothing" PROPERTIES LABELS fuzz TIMEOUT ${timeout})
+    set_tests_properties("${group}.${name}.fuzzing finds nothing" PROPERTIES LABELS fuzz)
   endif()
 endfunction()
