@@ -25,13 +25,16 @@ enum {
 static int check_options(const char* name, const shmd_options* o) {
   if (o->mode < SHMD_OPEN_OR_CREATE || o->mode > SHMD_OPEN_ONLY || o->unlink < SHMD_UNLINK_LAST_CLOSES ||
       o->unlink > SHMD_UNLINK_NEVER ||
-      (o->flags & ~(uint32_t)(SHMD_READ_ONLY | SHMD_ALLOW_OTHER_OWNER | SHMD_ANONYMOUS)) != 0 ||
+      (o->flags & ~(uint32_t)(SHMD_READ_ONLY | SHMD_ALLOW_OTHER_OWNER | SHMD_ANONYMOUS | SHMD_OBSERVER)) != 0 ||
       (o->permissions & ~(uint32_t)0777) != 0)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "dict '%s': options hold an unknown mode, unlink policy, flag or permission", name);
   if ((o->flags & SHMD_READ_ONLY) != 0 && (o->mode == SHMD_CREATE_ONLY || (o->flags & SHMD_ANONYMOUS) != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': a read-only handle cannot create it; open it for writing",
                      name);
+  if ((o->flags & SHMD_OBSERVER) != 0 && (o->mode != SHMD_OPEN_ONLY || o->unlink == SHMD_UNLINK_THIS_CLOSES))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                     "dict '%s': an observer opens what exists (SHMD_OPEN_ONLY), and removes no name", name);
   return 0;
 }
 
@@ -58,6 +61,7 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   }
   memcpy(a->name, name, strlen(name) + 1);
   a->read_only = (o->flags & SHMD_READ_ONLY) != 0;
+  a->observer = (o->flags & SHMD_OBSERVER) != 0;
   a->timeout = o->timeout == 0 ? DEFAULT_TIMEOUT : o->timeout > INT64_MAX ? INT64_MAX : (int64_t)o->timeout;
   a->slot = SHMD_NO_SLOT;
   a->liveness_fd = -1;
@@ -132,7 +136,6 @@ static int check_owner(const char* name, const shmd_file_info* info, const shmd_
 /* Attaches to the object behind `fd`, which becomes the attachment's or is closed. `name`: to say of it, and to look for it
  * under, if by_name. 0 and *out, AGAIN, or an error. */
 static int attach_open(int fd, const char* name, bool by_name, const shmd_options* o, shmd_attachment** out) {
-  const bool read_only = (o->flags & SHMD_READ_ONLY) != 0;
   shmd_superblock super;
   shmd_file_info info;
   shmd_attachment* a;
@@ -141,7 +144,7 @@ static int attach_open(int fd, const char* name, bool by_name, const shmd_option
                       : check_owner(name, &info, o);
   if (result >= 0) result = shmd_object_inspect(fd, name, &super);
   if (result >= 0) result = check_types(name, &super, o);
-  a = result >= 0 ? shmd_registry_find(&super, &info, read_only) : NULL;
+  a = result >= 0 ? shmd_registry_find(&super, &info, o->flags) : NULL;
   if (result < 0 || a != NULL) {
     shmd_os_close(fd);
     if (a == NULL) return result;

@@ -5,7 +5,7 @@
  * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
  * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.
  * Bytes: SHMD_BYTE_CREATE serialises attach with unlink (attach: shared, unlink: exclusive); SHMD_BYTE_PRESENT is held
- * shared by everybody attached, read-only handles too; SHMD_BYTE_SLOTS + i belongs to slot i.
+ * shared by everybody attached but observers, read-only handles too; SHMD_BYTE_SLOTS + i belongs to slot i.
  */
 #ifndef SHMD_ATTACH_H
 #define SHMD_ATTACH_H

@@ -37,6 +37,7 @@ typedef struct shmd_attachment {
   uint32_t max_processes;
   uint64_t max_size;
   bool read_only;
+  bool observer; /* not present: keeps no name, removes none */
 
   /* attach.c */
   uint32_t slot;        /* SHMD_NO_SLOT: none (read-only, or a forked child that found no free slot) */

@@ -15,7 +15,7 @@ int shmd_presence_join(shmd_attachment* a) {
 }
 
 int shmd_presence_say(shmd_attachment* a) {
-  const int result = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_PRESENT, false);
+  const int result = a->observer ? 0 : shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_PRESENT, false);
   if (result < 0)
     return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot lock a byte of the object", a->name);
   return 0;
@@ -44,6 +44,7 @@ int shmd_presence_end(shmd_attachment* a) {
   int fd, result;
   if (a->departed || a->liveness_fd < 0) return 0;
   a->departed = true;
+  if (a->observer) return 0;
   if (!last && !creator) return shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT) < 0 ? SHMD_ERR_SYSTEM : 0;
   fd = shmd_name_reopen(a, true);
   if (fd < 0) { /* a read-only handle of a user who may not write: the next one who leaves removes the name */

@@ -49,10 +49,11 @@ void shmd_registry_remove(shmd_attachment* a) {
   if (*at == a) *at = a->next;
 }
 
-shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, bool read_only) {
+shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, uint32_t flags) {
+  const bool read_only = (flags & SHMD_READ_ONLY) != 0, observer = (flags & SHMD_OBSERVER) != 0;
   shmd_attachment* a;
   for (a = registry; a != NULL; a = a->next)
-    if (!a->hidden && !a->departed && a->read_only == read_only && a->inode == info->inode &&
+    if (!a->hidden && !a->departed && a->read_only == read_only && a->observer == observer && a->inode == info->inode &&
         a->device == info->device && a->super->id[0] == super->id[0] && a->super->id[1] == super->id[1])
       return a;
   return NULL;
@@ -91,7 +92,7 @@ static void before_fork(void) {
   for (a = registry; a != NULL; a = a->next) {
     if (a->hidden || a->departed) continue;
     a->child_fd = shmd_name_reopen(a, !a->read_only);
-    if (a->child_fd >= 0) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
+    if (a->child_fd >= 0 && !a->observer) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
   }
 }
 

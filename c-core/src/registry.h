@@ -15,8 +15,9 @@ void shmd_registry_unlock(void);
 /* REQUIRES, all of these unless they say otherwise: locked. */
 void shmd_registry_add(shmd_attachment* a);
 void shmd_registry_remove(shmd_attachment* a); /* no harm if it is not there */
-/* The attachment to this very object, or NULL. A copy of an object has its id too: the inode tells them apart. */
-shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, bool read_only);
+/* The attachment to this very object that handles with these flags share, or NULL. A copy of an object has its id too: the inode
+ * tells them apart. */
+shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, uint32_t flags);
 /* A reference to an attachment that may be gone, if it is not: shmd_detach() drops it. REQUIRES: not locked. */
 bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial);
 /* A word that is 0 in a forked child that was not put in order yet. */

@@ -1,6 +1,5 @@
 #include "dict_handle.hpp"
 
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,59 +10,44 @@
 namespace cli {
 namespace {
 
-// What nobody else had open when this command opened it.
-std::set<std::string>& left_names() {
-  static std::set<std::string> names;
-  return names;
-}
+bool used = false;
 
-shmd_options options_for(const open_options& o, int mode, std::uint32_t flags) {
+shmd_options options_for(double timeout, int mode, std::uint32_t flags) {
   shmd_options out;
   shmd_options_init(&out);
   out.mode = mode;
   out.flags = flags | SHMD_ALLOW_OTHER_OWNER; // whose dict it is was decided by who typed its name
-  out.timeout = static_cast<std::uint64_t>(o.timeout * 1e9);
+  out.timeout = static_cast<std::uint64_t>(timeout * 1e9);
   return out;
 }
 
-int open_as(const std::string& name, const open_options& o, std::uint32_t flags, shmd_dict** d) {
-  const auto options = options_for(o, SHMD_OPEN_ONLY, flags);
-  return shmd_open(name.c_str(), &options, d);
-}
+} // namespace
 
-// What a listing says of it. Systems that cannot list have no orphans that can be seen.
-struct listed {
-  bool orphan = false, left = false;
-};
-listed ask_list(const std::string& name) {
+attendance attendance_of(const std::string& name) {
   struct query {
     const std::string& name;
-    listed answer;
+    attendance answer;
   } q{name, {}};
   static_cast<void>(shmd_list(
       [](void* context, const shmd_object_info* o) {
         auto& asked = *static_cast<query*>(context);
         if (asked.name != o->name) return 0;
-        asked.answer = {o->result == 0 && o->orphaned != 0, o->result == 0 && goes_if_closed(*o)};
+        if (o->result == 0) asked.answer = {o->orphaned != 0, o->unlink != SHMD_UNLINK_NEVER && o->attached == 0};
         return 1;
       },
       &q));
   return q.answer;
 }
 
-} // namespace
+bool leave_as_found() noexcept { return used; }
 
-bool goes_if_closed(const shmd_object_info& o) { return o.unlink != SHMD_UNLINK_NEVER && o.attached == 0; }
-
-bool leave_as_found() noexcept { return !left_names().empty(); }
-
-dict_handle::dict_handle(const std::string& name, access how, const open_options& o) : name_(name) {
-  open(how, o);
+dict_handle::dict_handle(const std::string& name, access how, double timeout) : name_(name) {
+  open(how, timeout);
   read_types();
 }
 
-dict_handle::dict_handle(const std::string& name, const open_options& o, init_fn init, void* context) : name_(name) {
-  auto options = options_for(o, SHMD_CREATE_ONLY, 0);
+dict_handle::dict_handle(const std::string& name, double timeout, init_fn init, void* context) : name_(name) {
+  auto options = options_for(timeout, SHMD_CREATE_ONLY, 0);
   options.unlink = SHMD_UNLINK_NEVER;
   options.key_type = "str";
   options.value_type = "json";
@@ -73,25 +57,21 @@ dict_handle::dict_handle(const std::string& name, const open_options& o, init_fn
   read_types();
 }
 
-void dict_handle::open(access how, const open_options& o) {
-  how_ = how;
-  const listed there = o.looked_after ? listed() : ask_list(name_); // asked first: once it is open it has a user
-  orphan_ = there.orphan;
-  left_ = there.left || left_names().count(name_) != 0; // or it is this command that has it open already
-  const int result = open_as(name_, o, SHMD_READ_ONLY, &d_);
+void dict_handle::open(access how, double timeout) {
+  const auto open_as = [&](std::uint32_t flags) {
+    const auto options = options_for(timeout, SHMD_OPEN_ONLY, flags);
+    return shmd_open(name_.c_str(), &options, &d_);
+  };
+  used_ = how == access::use;
+  // Attached, a command would be the first user of a dict that was restored, which would then be an orphan.
+  const bool reads = how == access::look || (how == access::hold && attendance_of(name_).deserted);
+  int result = open_as((used_ ? 0 : SHMD_OBSERVER) | (reads ? SHMD_READ_ONLY : 0));
+  if (how == access::hold && (result == SHMD_ERR_PERMISSION_DENIED || result == SHMD_ERR_READ_ONLY))
+    result = open_as(SHMD_OBSERVER | SHMD_READ_ONLY);
   if (result == SHMD_ERR_NO_SUCH_DICT)
     throw failure(exit_code::no_dict, fmt::format("no dict is called '{}': `shmdict ls` shows all", name_));
   shm::detail::check(result);
-  if (left_) left_names().insert(name_);
-  if (how == access::look || (how == access::hold && left_)) return;
-  // The read-only handle stays open meanwhile, so that the dict is not unlinked in between.
-  shmd_dict* attached = nullptr;
-  const int again = open_as(name_, o, 0, &attached);
-  if (again < 0 && (how == access::write || (again != SHMD_ERR_PERMISSION_DENIED && again != SHMD_ERR_READ_ONLY)))
-    shm::detail::throw_last(again);
-  if (again < 0) return;
-  std::swap(d_, attached);
-  if (!left_) static_cast<void>(shmd_close(attached));
+  if (used_) used = true;
 }
 
 void dict_handle::read_types() {
@@ -101,24 +81,13 @@ void dict_handle::read_types() {
 }
 
 dict_handle::~dict_handle() {
-  if (d_ == nullptr || left_) return;
-  try { // whoever had it open in the beginning may have been such a command, too, and be gone
-    if (how_ == access::look && ask_list(name_).left) {
-      left_names().insert(name_);
-      return;
-    }
-  } catch (const std::exception&) {
-    return; // no memory to find out: it stays
-  }
-  static_cast<void>(shmd_close(d_));
+  if (!used_) static_cast<void>(shmd_close(d_));
 }
 
 dict_handle::dict_handle(dict_handle&& other) noexcept
     : name_(std::move(other.name_)),
       d_(std::exchange(other.d_, nullptr)),
-      how_(other.how_),
-      orphan_(other.orphan_),
-      left_(other.left_),
+      used_(other.used_),
       keys_(std::move(other.keys_)),
       values_(std::move(other.values_)) {}
 

@@ -75,7 +75,7 @@ int run_command(const std::vector<std::string>& command) {
 
 int run_lock(const lock_arguments& a) {
   try {
-    dict_handle d(a.name, access::write);
+    dict_handle d(a.name, access::use); // who else asks for the lock has to find this very dict
     const auto timeout = a.timeout < 0 ? SHMD_FOREVER : static_cast<std::int64_t>(std::min(a.timeout, 1e9) * 1e9);
     const int result = shmd_named_lock(d.get(), a.lock.c_str(), timeout);
     if (result == SHMD_TIMED_OUT) {

@@ -45,9 +45,9 @@ std::string locks_text(const std::vector<named_lock>& locks) {
 
 // Taking a look must not fail because of one dict.
 std::vector<named_lock> locks_of(const shmd_object_info& o) {
-  if (o.result != 0 || goes_if_closed(o)) return {};
+  if (o.result != 0) return {};
   try {
-    return named_locks(dict_handle(o.name, access::look, {10, true}));
+    return named_locks(dict_handle(o.name, access::look));
   } catch (const std::exception&) {
     return {};
   }

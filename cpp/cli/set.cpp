@@ -67,7 +67,7 @@ int fill(shmd_dict* d, void* context) {
 void create_filled(const load_arguments& a, const json& value, progress& bar) {
   filling f{&value, &bar, nullptr};
   try {
-    dict_handle(a.name, {a.timeout, {}}, fill, &f);
+    dict_handle(a.name, a.timeout, fill, &f);
   } catch (...) {
     if (f.error) std::rethrow_exception(f.error);
     throw;
@@ -95,13 +95,13 @@ void put_in_batches(const dict_handle& d, const load_arguments& a, const json& v
 
 exit_code run_set(const set_arguments& a) {
   const json value = argument_value(a);
-  dict_handle d(a.name, access::write, {a.timeout, {}});
+  dict_handle d(a.name, access::write, a.timeout);
   set_path(d, a.path, value, a.merge ? put_mode::merge : put_mode::replace);
   return exit_code::ok;
 }
 
 exit_code run_del(const del_arguments& a) {
-  dict_handle d(a.name, access::write, {a.timeout, {}});
+  dict_handle d(a.name, access::write, a.timeout);
   auto code = exit_code::ok;
   for (const auto& path : a.paths) {
     if (erase_path(d, path)) continue;
@@ -127,7 +127,7 @@ exit_code run_load(const load_arguments& a) {
     create_filled(a, value, bar);
     return exit_code::ok;
   }
-  dict_handle d(a.name, access::write, {a.timeout, {}});
+  dict_handle d(a.name, access::write, a.timeout);
   const std::uint64_t total = storer::rehearse(d.keys(), d.values(), wrapped(tokens, value), "");
   progress bar(fmt::format("loading {}", a.name), total);
   try {

@@ -52,7 +52,7 @@ exit_code run_stat(const stat_arguments& a) {
 exit_code run_check(const check_arguments& a) {
   auto code = exit_code::ok;
   for (const auto& name : a.names) {
-    dict_handle d(name, a.no_lock ? access::look : access::hold, {a.timeout, {}});
+    dict_handle d(name, a.no_lock ? access::look : access::hold, a.timeout);
     std::vector<std::string> findings;
     const int result = shmd_check(
         d.get(),

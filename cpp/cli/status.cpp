@@ -54,7 +54,7 @@ std::string holder_text(const shmd_lock_info& lock) {
 }
 
 status status_of(const dict_handle& d) {
-  status s{d.stats(), {}, d.orphan(), named_locks(d), {}};
+  status s{d.stats(), {}, attendance_of(d.name()).orphan, named_locks(d), {}};
   shm::detail::check(shmd_lock_status(d.get(), &s.lock));
   shm::detail::check(shmd_processes(
       d.get(),

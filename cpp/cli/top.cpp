@@ -61,12 +61,12 @@ class sampler {
   static std::string identity(const shmd_object_info& o) {
     return std::string(o.name) + std::string(reinterpret_cast<const char*>(o.id), sizeof o.id);
   }
-  // Opened for a moment only: whoever has a dict open keeps it alive. In one that nobody uses nothing happens.
+  // Opened for a moment only: its memory is there as long as somebody maps it.
   static row look_at(const shmd_object_info& o) {
     row r{o, 0, 0, 0, clock::now(), {}, {}};
-    if (o.result != 0 || goes_if_closed(o)) return r;
+    if (o.result != 0) return r;
     try {
-      const auto s = dict_handle(o.name, access::look, {10, true}).stats();
+      const auto s = dict_handle(o.name, access::look).stats();
       r.commits = s.commits;
       r.position = s.position;
       r.followers = s.followers;

@@ -246,7 +246,7 @@ TEST_CASE("an orphan stays one, whoever looks at it or changes it") {
   CHECK_FALSE(name.exists());
 }
 
-// The mechanism: goes_if_closed() (dict_handle.cpp). It is no orphan, and closing it would remove it all the same.
+// The mechanism: the command is an observer (dict_handle.cpp), and attaches to no dict that nobody has attached to.
 TEST_CASE("a dict that a program restored stays, whoever looks at it or changes it") {
   const support::Name name("restored"), original("restored");
   const shell::temporary file;
@@ -267,7 +267,7 @@ TEST_CASE("a dict that a program restored stays, whoever looks at it or changes 
   CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1,\"b\":2}\n");
 }
 
-// The mechanism: ~dict_handle() asks again, and goes_if_closed() does not count readers.
+// The mechanism: SHMD_OBSERVER in dict_handle.cpp.
 TEST_CASE("of two commands that look at an orphan at the same time neither takes it away") {
   const support::Name name("two");
   make_orphan(name);
@@ -303,6 +303,30 @@ TEST_CASE("a dict in use is no orphan, and outlives who looks at it") {
     CHECK(d["a"].value() == 2);
   }
   CHECK_FALSE(name.exists()); // last_closes: the command left nothing behind that keeps it
+}
+
+TEST_CASE("a dict goes with its last user, whoever watches it meanwhile, and stays while a command has a lock in it") {
+  const support::Name name("seen");
+  const auto made = [&] {
+    return std::make_unique<shm::json_dict>(name, shm::options{}.max_size(std::size_t{64} << 20));
+  };
+  auto d = made();
+  shell::running watch(shell::command_line({"watch", name}));
+  REQUIRE(support::eventually([&] { return object_of(name)["attached"] == 2; })); // it keeps its snapshots
+  d.reset();
+  CHECK_FALSE(name.exists());
+  watch.signal(SIGTERM);
+  CHECK(watch.wait().code == 0);
+
+  d = made();
+  shell::running lock(shell::command_line({"lock", name, "job", "--", "sh", "-c", "echo held; exec sleep 60"}));
+  REQUIRE(lock.until("held"));
+  d.reset();
+  CHECK(name.exists());
+  lock.signal(SIGTERM);
+  lock.wait();
+  CHECK(is_orphan(name));
+  CHECK(shell::shmdict({"unlink", name}).code == 0);
 }
 
 TEST_CASE("stat says who holds the write lock, and that writes time out naming it") {

@@ -154,6 +154,76 @@ TEST_CASE("a read-only handle that closes last removes the name, too", "[unlink]
   REQUIRE_FALSE(name.exists());
 }
 
+// The mechanism: `observer` in presence.c and registry.c.
+TEST_CASE("an observer keeps no name and removes none", "[unlink][fork]") {
+  for (const std::uint32_t flags : {SHMD_OBSERVER | SHMD_READ_ONLY, SHMD_OBSERVER + 0}) {
+    CAPTURE(flags);
+    Name name("observer");
+    auto options = with(SHMD_UNLINK_LAST_CLOSES, SHMD_OPEN_ONLY);
+    options.flags = flags;
+    const auto observe = [&]() -> int {
+      shmd_dict* d = nullptr;
+      must(shmd_open(name.c_str(), &options, &d), "open");
+      return get(d, "x") == 1 ? 0 : 1;
+    };
+    auto user = std::make_unique<Handle>(name);
+    REQUIRE(put(*user, "x", 1) == 0);
+    Handle observer(name, options);
+    REQUIRE(Child([&]() -> int { std::exit(observe()); }).join() == 0); // leaves without closing
+    REQUIRE(name.exists());
+    Shared<std::atomic<int>> stage;
+    Child child([&]() -> int { // what it has of the parent's handle is an observer's
+      user.reset();
+      *stage = 1;
+      if (!eventually([&] { return *stage == 2; })) return 1;
+      std::exit(get(observer, "x") == 1 ? 0 : 2);
+    });
+    REQUIRE(eventually([&] { return *stage == 1; }));
+    REQUIRE(name.exists());
+    user.reset();
+    REQUIRE_FALSE(name.exists());
+    *stage = 2;
+    REQUIRE(child.join() == 0);
+    REQUIRE(get(observer, "x") == 1); // its memory stays
+    if ((flags & SHMD_READ_ONLY) == 0) REQUIRE(put(observer, "x", 2) == 0);
+    REQUIRE(observer.close() == 0);
+
+    Child left([&]() -> int {
+      Handle d(name, with(SHMD_UNLINK_LAST_CLOSES));
+      must(put(d, "x", 1), "put");
+      return raise(SIGKILL);
+    });
+    REQUIRE(left.join() == -SIGKILL);
+    REQUIRE(Handle(name, options).close() == 0);
+    REQUIRE(Child([&]() -> int { std::exit(observe()); }).join() == 0);
+    REQUIRE(name.exists());
+    REQUIRE(Handle(name).close() == 0);
+    REQUIRE_FALSE(name.exists());
+  }
+}
+
+TEST_CASE("an observer opens what exists, and does not share a user's lock", "[unlink]") {
+  Name name("observer");
+  Handle user(name);
+  auto options = with(SHMD_UNLINK_LAST_CLOSES, SHMD_OPEN_ONLY);
+  options.flags = SHMD_OBSERVER;
+  Handle observer(name, options);
+  REQUIRE(shmd_lock(user, SHMD_FOREVER) == 0);
+  REQUIRE(put(observer, "x", 1) == SHMD_ERR_WOULD_DEADLOCK);
+  REQUIRE(shmd_unlock(user) == 0);
+  REQUIRE(put(observer, "x", 1) == 0);
+  REQUIRE(get(user, "x") == 1);
+
+  shmd_dict* d = nullptr;
+  options.unlink = SHMD_UNLINK_THIS_CLOSES;
+  REQUIRE(shmd_open(name.c_str(), &options, &d) == SHMD_ERR_INVALID_ARGUMENT);
+  for (const int mode : {SHMD_OPEN_OR_CREATE, SHMD_CREATE_ONLY}) {
+    options = with(SHMD_UNLINK_LAST_CLOSES, mode);
+    options.flags = SHMD_OBSERVER;
+    REQUIRE(shmd_open(name.c_str(), &options, &d) == SHMD_ERR_INVALID_ARGUMENT);
+  }
+}
+
 TEST_CASE("an init callback that fails undoes the creation, and nobody sees a dict before it ends",
           "[unlink][create]") {
   Name name("init");

@@ -150,7 +150,11 @@ enum shmd_unlink_policy {
 enum shmd_open_flags {
   SHMD_READ_ONLY = 1,         /* map PROT_READ; needs read permission only; takes no slot, no lock */
   SHMD_ALLOW_OTHER_OWNER = 2, /* attach to an object that another user owns */
-  SHMD_ANONYMOUS = 4 /* a new object without a name: for forked children, and whoever is given its descriptor */
+  SHMD_ANONYMOUS = 4, /* a new object without a name: for forked children, and whoever is given its descriptor */
+  /* For tools: does not count as a user. The name goes with the last of the others although this handle is open, and
+   * closing it removes no name. Opens what exists (SHMD_OPEN_ONLY); its handles and others of the same process are to the
+   * lock what two processes are. */
+  SHMD_OBSERVER = 8
 };
 
 typedef struct shmd_options {

@@ -94,6 +94,8 @@ class options {
     return set(o_.timeout, static_cast<std::uint64_t>(ns == 0 ? 1 : ns));
   }
   options& read_only(bool on = true) { return flag(SHMD_READ_ONLY, on); } // needs read permission only; never waits
+  // For tools, with shm::open_only: does not count as a user. The name goes with the last of the others, and closing removes none.
+  options& observer(bool on = true) { return flag(SHMD_OBSERVER, on); }
   options& allow_other_owner(bool on = true) { return flag(SHMD_ALLOW_OTHER_OWNER, on); }
   // Open the dict behind a descriptor, inherited or received: shm::dict<K, V> d{shm::options{}.fd(n)}. It stays the caller's.
   options& fd(int descriptor) { return set(o_.fd, descriptor); }
