@@ -5,7 +5,9 @@
  * into a batch is delivered whole, of a larger one the entries in order of their hash: so the cursor means the same after
  * any split, merge or move. A batch is read from one array, copied out, and believed if the recycle counter did not move
  * meanwhile; overtaken ones are read again, in smaller portions. A batch is packed, so that it stays in the processor's
- * first cache until it is handed out.
+ * first cache until it is handed out. While one array is copied, the slots of the next are looked through and its records
+ * sent for: the processor then waits for memory while it works, not before. What was found so is used only if the recycle
+ * counter has not moved since: a slot of then leads a snapshot to the same version as one of now.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,8 @@
 #define BATCH_BYTES ((size_t)64 * 1024)
 #define MAX_TRIES (1 << 20)
 #define SMALLEST_RECORD 40
+#define PORTION 16u /* entries copied between two looks ahead */
+#define AHEAD 64u   /* entries that are on their way meanwhile: their lines fit into the first cache beside the batch */
 
 typedef struct found_entry {
   uint32_t hash;
@@ -30,18 +34,32 @@ typedef struct packed {
   uint64_t position; /* | 1: a dict */
 } packed;
 
+#define WORDS_BYTES (sizeof(packed) + 16) /* of an entry whose key and value are one word each */
+
+/* Where an array's slots lead. */
+typedef struct gathered {
+  uint64_t from, end; /* hash32 values that it is for; none if equal */
+  uint64_t recycle;   /* the counter before the array was looked for */
+  uint64_t array;     /* offset of its first slot */
+  uint32_t slots, seen, refs;
+  uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
+} gathered;
+
 struct shmd_iter {
   shmd_snapshot* s;
   shmd_node node;
   uint64_t cursor;      /* hash32 values below it are done; 2^32 = all */
-  bool ordered;         /* entries come in order of their hash: whoever asks may stop between any two */
   unsigned char* bytes; /* the batch */
   size_t bytes_size;
   size_t at, end; /* in it: what is still to be handed out */
   uint32_t given; /* entries of it that were */
-  uint64_t offsets[1u << SHMD_ARRAY_OVERFLOW_LOG2];
+  bool ordered;   /* entries come in order of their hash: whoever asks may stop between any two */
+  unsigned now;   /* of the arrays: the one at the cursor; the other is the next one */
+  gathered arrays[2];
   found_entry found[1u << SHMD_ARRAY_OVERFLOW_LOG2]; /* only used by take_some() */
 };
+
+static void clear(gathered* g) { memset(g, 0, offsetof(gathered, offsets)); }
 
 int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
   shmd_iter* it;
@@ -49,7 +67,9 @@ int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out) {
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_iter_open: a snapshot and a place for the iterator are needed");
   it = (shmd_iter*)malloc(sizeof *it);
   if (it == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for an iterator", s->a->name);
-  memset(it, 0, offsetof(shmd_iter, offsets));
+  memset(it, 0, offsetof(shmd_iter, arrays));
+  clear(&it->arrays[0]);
+  clear(&it->arrays[1]);
   it->s = s;
   it->node = node;
   *out = it;
@@ -78,15 +98,16 @@ static int by_hash(const void* x, const void* y) {
   return a < b ? -1 : a > b;
 }
 
-/* The array at the cursor and the end of the hash range that its references cover. */
-static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
+/* The array at hash32 `from`, none of whose slots was seen yet. */
+static int locate(shmd_iter* it, uint64_t from, gathered* g) {
   const shmd_reader* r = &it->s->a->reader;
-  const uint32_t prefix = (uint32_t)it->cursor;
-  uint64_t ref;
+  const uint32_t prefix = (uint32_t)from;
+  uint64_t ref, end = UINT64_C(1) << 32;
   uint32_t id, depth = 0;
-  int result = shmd_snapshot_index(it->s, it->node, &ref, &id);
+  int result;
+  clear(g);
+  result = shmd_snapshot_index(it->s, it->node, &ref, &id);
   if (result < 0) return result;
-  *end = UINT64_C(1) << 32;
   while (SHMD_REF_KIND(ref) == SHMD_REF_DIRECTORY) {
     const uint32_t log2 = shmd_ref_log2(ref);
     const uint64_t base = SHMD_REF_OFFSET(ref);
@@ -96,14 +117,17 @@ static int locate(shmd_iter* it, uint64_t* array, uint64_t* end) {
     ref = shmd_snapshot_word(it->s, base + 8 * i);
     depth += log2;
     span = UINT64_C(1) << (32 - depth);
-    *end = (prefix & ~(span - 1)) + span;
+    end = (prefix & ~(span - 1)) + span;
     if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY)
-      for (++i; i < UINT64_C(1) << log2 && shmd_snapshot_word(it->s, base + 8 * i) == ref; ++i) *end += span;
+      for (++i; i < UINT64_C(1) << log2 && shmd_snapshot_word(it->s, base + 8 * i) == ref; ++i) end += span;
   }
   if (ref != 0 && (SHMD_REF_KIND(ref) != SHMD_REF_ARRAY || shmd_ref_log2(ref) > SHMD_ARRAY_OVERFLOW_LOG2 ||
                    SHMD_REF_OFFSET(ref) >= r->limit))
     return SHMD_ERR_CORRUPT;
-  *array = ref;
+  g->from = from;
+  g->end = end;
+  g->array = SHMD_REF_OFFSET(ref);
+  g->slots = ref != 0 ? 1u << shmd_ref_log2(ref) : 0;
   return 0;
 }
 
@@ -129,23 +153,50 @@ static int no_memory(const shmd_iter* it, size_t bytes) {
                    (unsigned long long)bytes);
 }
 
-/* Where the array's slots lead, and the records on their way to the cache while the slots come. Which slots are empty no processor
- * can predict, nor which records lie in two lines: no branches. */
-static uint32_t gather(shmd_iter* it, uint64_t array) {
-  const shmd_reader* r = &it->s->a->reader;
-  const uint64_t slots = UINT64_C(1) << shmd_ref_log2(array);
-  uint64_t i;
-  uint32_t refs = 0;
-  for (i = 0; i < slots; ++i) {
-    const uint64_t slot = shmd_snapshot_word(it->s, SHMD_REF_OFFSET(array) + 8 * i);
+/* The next `slots` slots, at most; their records are on their way to the cache afterwards. Which slots are empty no processor can
+ * predict, nor which records lie in two lines: no branches. */
+static void gather(const shmd_snapshot* s, gathered* g, uint32_t slots) {
+  const unsigned char* const base = s->a->reader.base;
+  const uint64_t limit = s->a->reader.limit, array = g->array;
+  const uint32_t left = g->slots - g->seen, until = g->seen + (slots < left ? slots : left);
+  uint32_t i, refs = g->refs;
+  for (i = g->seen; i < until; ++i) {
+    const uint64_t slot = shmd_snapshot_word(s, array + 8 * (uint64_t)i);
     const uint64_t offset = slot & SHMD_OFFSET_MASK;
-    const unsigned char* record = r->base + (offset < r->limit ? offset : 0);
-    it->offsets[refs] = offset;
+    const unsigned char* record = base + (offset < limit ? offset : 0);
+    g->offsets[refs] = offset;
     refs += shmd_slot_refers(slot);
     SHMD_PREFETCH(record);
     SHMD_PREFETCH(record + SMALLEST_RECORD - 1);
   }
-  return refs;
+  g->refs = refs;
+  g->seen = until;
+}
+
+/* Whether the cursor is in it, and what was gathered still good. A transaction's own changes move no counter. */
+static bool holds(const shmd_iter* it, const gathered* g, uint64_t recycle) {
+  return it->cursor - g->from < g->end - g->from && g->recycle == recycle && it->s->kind != SHMD_SNAP_TRANSACTION;
+}
+
+/* Makes arrays[now] the array at the cursor. 0, or an error. */
+static int gather_now(shmd_iter* it, uint64_t recycle) {
+  gathered* g = &it->arrays[it->now];
+  if (!holds(it, g, recycle)) g = &it->arrays[it->now ^= 1];
+  if (!holds(it, g, recycle)) {
+    const int result = locate(it, it->cursor, g);
+    if (result < 0) return result;
+    g->recycle = recycle;
+  }
+  return 0;
+}
+
+/* The array after it; with no slots if there is none to look at ahead. What is wrong with it is said when it comes. */
+static gathered* next_array(shmd_iter* it, uint64_t recycle) {
+  const uint64_t from = it->arrays[it->now].end;
+  gathered* g = &it->arrays[it->now ^ 1];
+  if (from >> 32 || it->s->kind == SHMD_SNAP_TRANSACTION || locate(it, from, g) < 0) clear(g);
+  g->recycle = recycle;
+  return g;
 }
 
 /* The record at `offset`, as the snapshot sees it. 1 it is visible and its hash within [from, end), 0 not, CORRUPT. */
@@ -168,51 +219,91 @@ SHMD_INLINE void pack(unsigned char* to, const shmd_record_view* v) {
   e->value_size = (uint32_t)v->value_size;
   e->position = v->position | (v->kind == SHMD_REC_NODE);
   to += sizeof *e;
-  if (v->key_size == 8 && v->value_size == 8) {
-    const uint64_t key = shmd_load_acquire((const uint64_t*)(const void*)v->key);
-    const uint64_t value = shmd_load_acquire((const uint64_t*)(const void*)v->value);
-    memcpy(to, &key, 8);
-    memcpy(to + 8, &value, 8);
-    return;
-  }
   if (v->key_size != 0) shmd_copy_out(to, v->key, v->key_size);
   if (v->value_size != 0) shmd_copy_out(to + (v->value - v->key), v->value, (size_t)v->value_size);
 }
 
-/* All visible entries of the array, as they come, if they fit into `budget`. 1 they do, 0 not, or an error. */
-static int take_all(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
+/* An entry with a key and a value of 8 bytes, which are one word each, packed to `to`, where there is room for it. False if the
+ * record is of another kind, corrupt, or as the snapshot does not see it. Nothing gathers what was just stored: word by word. */
+SHMD_INLINE bool take_words(const shmd_snapshot* s, uint64_t offset, uint64_t from, uint64_t end, unsigned char* to) {
+  const shmd_reader* r = &s->a->reader;
+  const uint64_t* record;
+  uint64_t position, key, value;
+  packed e;
+  if (SHMD_UNLIKELY(offset >= r->limit || (offset & 7) != 0)) return false;
+  record = (const uint64_t*)(const void*)(r->base + offset);
+  if (SHMD_UNLIKELY(shmd_load_acquire(record + 2) != SHMD_SHAPE(8, SHMD_REC_PUT, 8))) return false;
+  if (SHMD_UNLIKELY((shmd_load_acquire(record + 1) >> 32) - from >= end - from)) return false;
+  position = shmd_load_acquire(record) >> 8 << 3;
+  if (SHMD_UNLIKELY(s->kind == SHMD_SNAP_PINNED && position >= s->position)) return false;
+  key = shmd_load_acquire(record + 3);
+  value = shmd_load_acquire(record + 4);
+  e.key_size = e.value_size = 8;
+  e.position = position;
+  memcpy(to, &e, sizeof e);
+  memcpy(to + sizeof e, &key, 8);
+  memcpy(to + sizeof e + 8, &value, 8);
+  return true;
+}
+
+/* The visible entries of offsets [i, until), packed behind `*used`. 1 they fit into `budget`, 0 not, or an error. */
+SHMD_INLINE int take(shmd_iter* it, const gathered* g, uint32_t i, uint32_t until, size_t* used, size_t budget) {
   const shmd_snapshot* s = it->s;
-  const uint64_t from = it->cursor;
-  size_t used = 0;
-  uint32_t i;
-  it->end = 0;
-  if (!make_room(it, budget)) return no_memory(it, budget);
-  for (i = 0; i < refs; ++i) {
+  const uint64_t from = it->cursor, end = g->end;
+  unsigned char* const bytes = it->bytes;
+  size_t at = *used;
+  for (; i < until; ++i) {
     shmd_record_view v;
-    const int visible = look(s, it->offsets[i], from, end, &v);
+    int visible;
     size_t need;
+    if (SHMD_LIKELY(budget - at >= WORDS_BYTES) && take_words(s, g->offsets[i], from, end, bytes + at)) {
+      at += WORDS_BYTES;
+      continue;
+    }
+    visible = look(s, g->offsets[i], from, end, &v);
     if (SHMD_UNLIKELY(visible <= 0)) {
       if (visible < 0) return visible;
       continue;
     }
     need = packed_bytes(&v);
-    if (SHMD_UNLIKELY(need > budget - used)) return 0;
-    pack(it->bytes + used, &v);
-    used += need;
+    if (SHMD_UNLIKELY(need > budget - at)) return 0;
+    pack(bytes + at, &v);
+    at += need;
+  }
+  *used = at;
+  return 1;
+}
+
+/* All visible entries of the array, as they come, if they fit into `budget`. 1 they do, 0 not, or an error. */
+static int take_all(shmd_iter* it, gathered* g, gathered* next, size_t budget) {
+  size_t used = 0;
+  uint32_t i = 0;
+  it->end = 0;
+  if (!make_room(it, budget)) return no_memory(it, budget);
+  if (g->seen == 0) gather(it->s, g, AHEAD);
+  while (i < g->refs || g->seen < g->slots) {
+    const uint32_t until = g->refs - i < PORTION ? g->refs : i + PORTION;
+    int result;
+    if (g->refs - i + next->refs < AHEAD) gather(it->s, g->seen < g->slots ? g : next, 2 * PORTION);
+    result = take(it, g, i, until, &used, budget);
+    if (result <= 0) return result;
+    i = until;
   }
   it->end = used;
-  it->cursor = end;
+  it->cursor = g->end;
   return 1;
 }
 
 /* In order of their hash, and whole groups of equal hashes, until `budget` bytes are used: at least one group. */
-static int take_some(shmd_iter* it, uint32_t refs, uint64_t end, size_t budget) {
+static int take_some(shmd_iter* it, gathered* g, size_t budget) {
+  const uint64_t end = g->end;
   size_t used = 0;
   uint32_t i, taken, count = 0;
   it->end = 0;
-  for (i = 0; i < refs; ++i) {
+  gather(it->s, g, g->slots);
+  for (i = 0; i < g->refs; ++i) {
     found_entry* f = &it->found[count];
-    const int visible = look(it->s, it->offsets[i], it->cursor, end, &f->v);
+    const int visible = look(it->s, g->offsets[i], it->cursor, end, &f->v);
     if (visible < 0) return visible;
     f->hash = f->v.hash;
     count += visible != 0;
@@ -242,12 +333,11 @@ static SHMD_NOINLINE int fill(shmd_iter* it) {
     /* SYNC recycle: as in shmd_read_get. */
     const uint64_t before = shmd_load_acquire(&c->recycle);
     const uint64_t cursor = it->cursor;
-    uint64_t array = 0, end = 0;
-    int valid, result = locate(it, &array, &end);
+    int valid, result = gather_now(it, before);
     if (result == 0) {
-      const uint32_t refs = array != 0 ? gather(it, array) : 0;
-      result = it->ordered ? 0 : take_all(it, refs, end, budget);
-      if (result == 0) result = take_some(it, refs, end, budget);
+      gathered* g = &it->arrays[it->now];
+      result = it->ordered ? 0 : take_all(it, g, next_array(it, before), budget);
+      if (result == 0) result = take_some(it, g, budget);
     }
     if (it->s->kind != SHMD_SNAP_TRANSACTION && shmd_load_acquire(&c->recycle) != before) {
       it->cursor = cursor;
