@@ -201,6 +201,11 @@ int shmd_dict_put_rest(shmd_attachment* a, shmd_node node, const shmd_key* key, 
   const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   int result, tries = 0;
   bool removed; /* a subtree, by this very call: it pays for the sweep */
+  if ((flags == 0 || flags == SHMD_INSERT_ONLY) && shmd_insert(a, node, key, value, size)) {
+    if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
+    shmd_call_leave(a);
+    return 0;
+  }
   do result = finish(a, put_once(shmd_tx_of(a), node, key, value, size, flags));
   while (SHMD_UNLIKELY(retry(a, result, &tries)));
   removed = shmd_load_acquire(&shmd_control_of(a)->sweep_count) > before;

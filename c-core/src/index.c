@@ -14,9 +14,6 @@ static uint64_t top_bits(uint32_t hash32, uint32_t depth, uint32_t log2) {
 static uint64_t slot_offset(uint64_t array, uint64_t hash, uint64_t i) {
   return SHMD_REF_OFFSET(array) + 8 * ((SHMD_PROBE_START(hash) + i) & (log2_words(array) - 1));
 }
-/* At most three quarters of an array are used. */
-static bool has_room(uint64_t used, uint64_t slots) { return (used + 1) * 4 <= slots * 3; }
-
 static int corrupt(shmd_tx* t, uint64_t where) {
   (void)shmd_tx_astray(t, where);
   return SHMD_ERR_CORRUPT;
@@ -322,7 +319,8 @@ int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c
     if (array != 0) {
       const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
       if (descriptor == 0) return SHMD_ERR_CORRUPT;
-      if (c->at != 0 && has_room(SHMD_BLOCK_USED(shmd_tx_get(t, descriptor + 8)), log2_words(array))) return 0;
+      if (c->at != 0 && shmd_index_has_room(SHMD_BLOCK_USED(shmd_tx_get(t, descriptor + 8)), log2_words(array)))
+        return 0;
     }
     result = grow(t, c);
     if (result < 0) return result;

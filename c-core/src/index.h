@@ -71,6 +71,9 @@ SHMD_INLINE bool shmd_index_directory_fits(uint64_t ref, uint32_t depth) {
 /* Moves the block that the cursor's last level refers to into a new block (compaction). NO_SPACE. */
 int shmd_index_move_block(shmd_tx* t, shmd_cursor* c);
 
+/* At most three quarters of an array are used. */
+SHMD_INLINE bool shmd_index_has_room(uint64_t used, uint64_t slots) { return (used + 1) * 4 <= slots * 3; }
+
 SHMD_INLINE bool shmd_slot_refers(uint64_t slot) { return (slot & SHMD_OFFSET_MASK) > SHMD_SLOT_TOMBSTONE; }
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * The common write, an existing key's value replaced, without the overlay of redo.h.
+ * The common writes without the overlay of redo.h: an existing key's value replaced, and (insert.c) a new key in an array with
+ * room for it.
  *
- * Same steps, same redo list, same crash points as any write; what is left out is the search for staged words: this commit
- * stages at most five, each once. Anything unusual (pins, a full segment, a list to relink, work to do) is declined.
+ * Same steps, same redo list, same crash points as any write; what is left out is the search for staged words: these commits
+ * stage at most six, each once. Anything unusual (pins, a full segment, a list to relink, work to do) is declined.
  */
 #ifndef SHMD_OVERWRITE_H
 #define SHMD_OVERWRITE_H
@@ -37,6 +38,40 @@ SHMD_INLINE shmd_redo_entry* shmd_overwrite_stage(shmd_redo_entry* e, uint64_t w
   return e + 1;
 }
 
+/* Whether a record of `bytes` fits at the head of the log, which is at `offset` of segment `id`. */
+SHMD_INLINE bool shmd_overwrite_fits(const shmd_attachment* a, uint64_t id, uint64_t offset, uint64_t bytes) {
+  return id < a->segment_count && (offset & 7) == 0 && bytes <= a->segment_size / 2 &&
+         offset - shmd_segment_offset(a, id) <= a->segment_size - bytes;
+}
+
+/* A PUT of this write, to be written at the head. */
+SHMD_INLINE shmd_new_record shmd_overwrite_record(const shmd_control* c, shmd_node node, const shmd_key* key,
+                                                  const void* value, size_t size) {
+  shmd_new_record r;
+  r.kind = SHMD_REC_PUT;
+  r.node = node.id != 0 ? node.id : (uint32_t)shmd_load_acquire(&c->root_node);
+  r.hash = key->hash;
+  r.key = key->data;
+  r.key_size = key->size;
+  r.value = value;
+  r.value_size = size;
+  r.previous = 0;
+  return r;
+}
+
+/* Applied, all of it: readers see it. */
+SHMD_INLINE void shmd_overwrite_published(shmd_tx* t, shmd_control* c, uint64_t head, uint64_t bytes) {
+  shmd_store_release(&c->redo_length, 0);
+  /* SYNC published: publishes every record below head and all that refers to it. */
+  shmd_store_release(&c->published, head);
+  shmd_store_release(&c->commits, shmd_load_acquire(&c->commits) + 1);
+  ++t->commit_count;
+  t->debt += bytes;
+}
+
+/* insert.c: the same as shmd_overwrite() for a key that is not there. */
+bool shmd_insert(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size);
+
 /* Under the lock, nothing staged. True: done and visible. False: nothing changed, go the general way. Inline, for callers
  * that know the sizes. */
 SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value,
@@ -46,7 +81,7 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   unsigned char* const base = reader.base;
   shmd_control* const c = (shmd_control*)(void*)(base + SHMD_CONTROL_OFFSET);
   shmd_segment* const segments = a->segments;
-  const uint64_t count = a->segment_count, segment_size = a->segment_size;
+  const uint64_t count = a->segment_count;
   const uint64_t bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(size);
   const uint64_t head = shmd_load_acquire(&c->head), new_id = shmd_load_acquire(&c->head_segment);
   const uint64_t offset = head + shmd_load_acquire(&c->head_bias);
@@ -56,9 +91,7 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   shmd_found f;
   shmd_prefetch_to_write(t->list);
   shmd_prefetch_to_write(t->list + 4);
-  if (SHMD_UNLIKELY(new_id >= count || (offset & 7) != 0 || bytes > segment_size / 2 ||
-                    offset - shmd_segment_offset(a, new_id) > segment_size - bytes))
-    return false;
+  if (SHMD_UNLIKELY(!shmd_overwrite_fits(a, new_id, offset, bytes))) return false;
   shmd_prefetch_to_write(base + offset);
   shmd_prefetch_to_write(base + offset + bytes + 512); /* who writes often finds the lines of its next records there */
   shmd_prefetch_to_write(&segments[new_id].live);
@@ -73,14 +106,7 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   old_live = shmd_load_acquire(&segments[old_id].live);
   if (SHMD_UNLIKELY(!shmd_overwrite_stays(a, segments + old_id, old_live, old_bytes))) return false;
 
-  r.kind = SHMD_REC_PUT;
-  r.node = node.id != 0 ? node.id : (uint32_t)shmd_load_acquire(&c->root_node);
-  r.hash = key->hash;
-  r.key = key->data;
-  r.key_size = key->size;
-  r.value = value;
-  r.value_size = size;
-  r.previous = 0;
+  r = shmd_overwrite_record(c, node, key, value, size);
   shmd_log_write(t, offset, head, &r);
 
   /* The order is that of application: the slot last, for readers follow it. */
@@ -107,12 +133,7 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   }
   if (bytes != old_bytes) shmd_store_release(&c->live_bytes, live_bytes);
   shmd_store_release(shmd_word(a, SHMD_OFFSET_IN(base, f.at)), SHMD_SLOT(key->hash, offset));
-  shmd_store_release(&c->redo_length, 0);
-  /* SYNC published: publishes every record below head and all that refers to it. */
-  shmd_store_release(&c->published, head + bytes);
-  shmd_store_release(&c->commits, shmd_load_acquire(&c->commits) + 1);
-  ++t->commit_count;
-  t->debt += bytes;
+  shmd_overwrite_published(t, c, head + bytes, bytes);
   return true;
 }
 

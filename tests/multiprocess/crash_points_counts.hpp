@@ -29,7 +29,7 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in the sweep of many subtrees", 1357},
     {"killed anywhere in the reuse of a swept dict's id", 321},
     {"killed anywhere in the growth of a small array", 237},
-    {"killed anywhere in the growth of an array that is full of tombstones", 31},
+    {"killed anywhere in the growth of an array that is full of tombstones", 75},
     {"killed anywhere in the split of an array", 1156},
     {"killed anywhere in the doubling of a directory", 1110},
     {"killed anywhere in thirteen splits at once and a directory below a full one", 16953},

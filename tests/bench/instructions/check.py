@@ -1,4 +1,4 @@
-"""Compares the instructions of a get and a put with stored figures; --update stores what it counted.
+"""Compares the instructions of a get, a put, a new key and an entry of an iteration with stored figures; --update stores what it counted.
 
 --watchers: compares puts that nobody watches with puts that ten watchers, awake, will read: equal to the instruction.
 
@@ -59,7 +59,9 @@ def main():
     if args.key not in stored and not args.update:
         print(f"skipped: no stored instruction counts for {args.key}; there are some for {', '.join(stored)}")
         return 77
-    totals, operations = count([args.program], ("int64 get", "int64 put", "string24 get", "string24 put"))
+    totals, operations = count(
+        [args.program],
+        [f"{keys} {work}" for keys in ("int64", "string24") for work in ("get", "put", "insert", "iterate")])
     counted = {name: round(total / operations, 1) for name, total in totals.items()}
     if args.update:
         stored[args.key] = counted
@@ -69,7 +71,7 @@ def main():
         before = stored[args.key][name]
         off = now / before - 1
         wrong |= abs(off) > TOLERANCE
-        print(f"{name:13} {now:8.1f} instructions, stored {before:8.1f}, {off:+.1%}{' TOO FAR' if abs(off) > TOLERANCE else ''}")
+        print(f"{name:16} {now:8.1f} instructions, stored {before:8.1f}, {off:+.1%}{' TOO FAR' if abs(off) > TOLERANCE else ''}")
     if wrong:
         print("More than 5 % off. Slower: find out why. Meant, or faster: cmake --build build/dev --target "
               "bench_instructions_update, and commit tests/bench/instructions/stored.json.")
