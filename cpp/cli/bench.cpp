@@ -1,4 +1,5 @@
 // bench: what this machine does with a dict, in about ten seconds.
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,14 +61,12 @@ class random_keys {
   std::uint64_t state_ = static_cast<std::uint64_t>(getpid());
 };
 
-// Repeats a step until the time is over; every 64th is timed.
+// Repeats a step until the time is over, once at least; every 64th is timed.
 template <class Step>
 void repeat(tally& t, double seconds, std::uint64_t weight, Step step) {
   const auto start = clock::now();
   const auto end = start + std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
-  for (;;) {
-    const auto before = clock::now();
-    if (before >= end) break;
+  for (auto before = start; t.operations == 0 || before < end; before = clock::now()) {
     step();
     t.add(nanoseconds(before) / weight);
     const std::uint64_t more = weight > 1 ? 0 : 63;
@@ -78,63 +77,92 @@ void repeat(tally& t, double seconds, std::uint64_t weight, Step step) {
 }
 
 using work = std::function<void(tally&)>;
+using company = std::function<void(int over)>; // goes on until the other end of this pipe is closed
+bool is_over(int over, int wait_ms) {
+  pollfd p{over, POLLIN, 0};
+  return poll(&p, 1, wait_ms) != 0;
+}
 
-// Each piece of work in a process of its own, at the same time. Those with a result are summed up.
-result in_processes(const std::string& what, const std::vector<work>& measured, const std::vector<work>& beside = {}) {
-  struct child {
-    pid_t pid;
-    int from;
-    bool counts;
-  };
-  std::vector<child> children;
-  const auto start = [&](const work& w, bool counts) {
-    int ends[2];
-    if (pipe(ends) != 0) throw failure(exit_code::failed, "cannot make a pipe");
-    std::fflush(nullptr);
-    const pid_t pid = fork();
-    if (pid < 0) throw failure(exit_code::failed, "cannot start a process");
-    if (pid == 0) {
-      tally t;
-      try {
-        w(t);
-      } catch (const std::exception& e) {
-        note(e.what());
-        _exit(1);
-      }
-      const auto* p = reinterpret_cast<const char*>(&t);
-      for (std::size_t done = 0; done < sizeof t;) {
-        const auto n = write(ends[1], p + done, sizeof t - done);
-        if (n <= 0) _exit(1);
-        done += static_cast<std::size_t>(n);
-      }
-      _exit(0);
+struct process {
+  pid_t pid;
+  int from; // its tally
+};
+
+struct both_ends {
+  both_ends() {
+    if (pipe(fd) != 0) throw failure(exit_code::failed, "cannot make a pipe");
+  }
+  int fd[2];
+};
+
+process start(const work& w) {
+  const both_ends ends;
+  std::fflush(nullptr);
+  const pid_t pid = fork();
+  if (pid < 0) throw failure(exit_code::failed, "cannot start a process");
+  if (pid == 0) {
+    tally t;
+    try {
+      w(t);
+    } catch (const std::exception& e) {
+      note(e.what());
+      _exit(1);
     }
-    close(ends[1]);
-    children.push_back({pid, ends[0], counts});
-  };
-  for (const auto& w : measured) start(w, true);
-  for (const auto& w : beside) start(w, false);
+    const auto* p = reinterpret_cast<const char*>(&t);
+    for (std::size_t done = 0; done < sizeof t;) {
+      const auto n = write(ends.fd[1], p + done, sizeof t - done);
+      if (n <= 0) _exit(1);
+      done += static_cast<std::size_t>(n);
+    }
+    _exit(0);
+  }
+  close(ends.fd[1]);
+  return {pid, ends.fd[0]};
+}
+
+// Waits for it. False if it failed.
+bool finish(const process& of, tally& t) {
+  auto* p = reinterpret_cast<char*>(&t);
+  std::size_t done = 0;
+  while (done < sizeof t) {
+    const auto n = read(of.from, p + done, sizeof t - done);
+    if (n <= 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  close(of.from);
+  int status = 0;
+  waitpid(of.pid, &status, 0);
+  return done == sizeof t;
+}
+
+// Each piece of work in a process of its own, at the same time, and its company for as long as any of them. Their results
+// are summed up.
+result in_processes(const std::string& what, const std::vector<work>& measured,
+                    const std::vector<company>& beside = {}) {
+  const both_ends over;
+  std::vector<process> others, counted;
+  for (const auto& c : beside)
+    others.push_back(start([&](tally&) {
+      close(over.fd[1]);
+      c(over.fd[0]);
+    }));
+  for (const auto& w : measured) counted.push_back(start(w));
 
   result r;
   r.what = what;
   bool whole = true;
-  for (const auto& c : children) {
-    tally t;
-    auto* p = reinterpret_cast<char*>(&t);
-    std::size_t done = 0;
-    while (done < sizeof t) {
-      const auto n = read(c.from, p + done, sizeof t - done);
-      if (n <= 0) break;
-      done += static_cast<std::size_t>(n);
+  tally t;
+  for (const auto& p : counted) {
+    if (!finish(p, t)) {
+      whole = false;
+      continue;
     }
-    close(c.from);
-    int status = 0;
-    waitpid(c.pid, &status, 0);
-    whole = whole && done == sizeof t;
-    if (!c.counts || done != sizeof t) continue;
     r.per_second += static_cast<double>(t.operations) / t.seconds;
     r.ns.insert(r.ns.end(), t.ns, t.ns + std::min(t.samples, most_samples));
   }
+  close(over.fd[0]);
+  close(over.fd[1]);
+  for (const auto& p : others) whole = finish(p, t) && whole;
   if (!whole) throw failure(exit_code::failed, "a measuring process failed");
   std::sort(r.ns.begin(), r.ns.end());
   return r;
@@ -153,6 +181,13 @@ work writing(dict& d, double seconds) {
     random_keys random;
     std::int64_t i = 0;
     repeat(t, seconds, 1, [&] { d[random.next()] = ++i; });
+  };
+}
+company writing_on(dict& d) {
+  return [&d](int over) {
+    random_keys random;
+    for (std::int64_t i = 0; !is_over(over, 0);)
+      for (int n = 0; n < 1000; ++n) d[random.next()] = ++i;
   };
 }
 work committing(dict& d, double seconds) {
@@ -181,28 +216,25 @@ work being_woken(dict& d, double seconds) {
     shmd_follower* f = nullptr;
     shm::detail::check(shmd_follow_open(d.native_handle(), SHMD_NOW, &f));
     const auto start = clock::now();
-    while (std::chrono::duration<double>(clock::now() - start).count() < seconds) {
+    do {
       shm::detail::check(shmd_follow_wait(f, 50'000'000));
       const std::int64_t now = clock::now().time_since_epoch().count();
       shmd_change c;
       std::int64_t then = 0;
       while (shm::detail::check(shmd_follow_next(f, &c)) == 0)
         if (c.kind == SHMD_CHANGE_PUT && c.value_size == sizeof then) std::memcpy(&then, c.value, sizeof then);
-      if (then == 0 || now < then) continue;
-      t.add(static_cast<std::uint64_t>(now - then));
-      ++t.operations;
-    }
-    t.seconds = seconds;
+      if (then != 0 && now >= then) {
+        t.add(static_cast<std::uint64_t>(now - then));
+        ++t.operations;
+      }
+      t.seconds = std::chrono::duration<double>(clock::now() - start).count();
+    } while (t.seconds < seconds || (t.operations == 0 && t.seconds < 60)); // whoever wakes it may be held up
     shmd_follow_close(f);
   };
 }
-work waking(dict& d, double seconds) {
-  return [&d, seconds](tally&) {
-    const auto start = clock::now();
-    while (std::chrono::duration<double>(clock::now() - start).count() < seconds) {
-      usleep(2000);
-      d[-1] = clock::now().time_since_epoch().count();
-    }
+company waking(dict& d) {
+  return [&d](int over) {
+    while (!is_over(over, 2)) d[-1] = clock::now().time_since_epoch().count();
   };
 }
 
@@ -225,17 +257,17 @@ exit_code run_bench(const bench_arguments& a) {
 
   const double part = a.seconds / 8;
   std::vector<result> results;
-  const auto run = [&](const char* what, const std::vector<work>& measured, const std::vector<work>& beside = {}) {
+  const auto run = [&](const char* what, const std::vector<work>& measured, const std::vector<company>& beside = {}) {
     results.push_back(in_processes(what, measured, beside));
   };
   run("reads, one process", {reading(d, part)});
   run("reads, two processes", {reading(d, part), reading(d, part)});
-  run("reads beside a writer", {reading(d, part)}, {writing(d, part)});
+  run("reads beside a writer", {reading(d, part)}, {writing_on(d)});
   run("writes, one process", {writing(d, part)});
   run("writes, two processes", {writing(d, part), writing(d, part)});
   run("writes, 100 a commit", {committing(d, part)});
   run("entries of a snapshot", {scanning(d, part)});
-  run("wake-ups of a follower", {being_woken(d, part)}, {waking(d, part)});
+  run("wake-ups of a follower", {being_woken(d, part)}, {waking(d)});
 
   table t({{"WHAT"}, {"PER SECOND", true}, {"P50", true}, {"P99", true}, {"P99.9", true}});
   for (const auto& r : results) {
