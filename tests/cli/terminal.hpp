@@ -64,23 +64,24 @@ class terminal {
 
   // Everything that was shown, escape codes included.
   const std::string& shown() const { return shown_; }
-  // Waits until something is shown behind what was shown when it was called last; false after 10 s or at the end.
+  // Waits until something is shown behind what was found when it was called last; false if it ends before, or patience does.
   bool until(const std::string& text) {
-    const auto end = support::Clock::now() + std::chrono::seconds(10);
-    for (;;) {
+    const auto end = support::Clock::now() + patience;
+    for (bool last = false;;) {
       const auto at = shown_.find(text, from_);
       if (at != std::string::npos) {
         from_ = at + text.size();
         return true;
       }
-      if (!read_some() || support::Clock::now() > end) return false;
+      if (last) return false;
+      const bool late = support::Clock::now() > end;
+      last = !read_some() || late;
     }
   }
   int wait() {
-    const auto end = support::Clock::now() + std::chrono::seconds(10);
-    while (read_some() && support::Clock::now() < end) {
-    }
-    if (support::Clock::now() >= end) kill(pid_, SIGKILL); // does not end: the code says so
+    const auto end = support::Clock::now() + patience;
+    while (read_some())
+      if (support::Clock::now() > end) kill(pid_, SIGKILL); // does not end: the code says so
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = -1;
