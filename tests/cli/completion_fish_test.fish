@@ -5,7 +5,7 @@ set -gx PATH (mktemp -d) $PATH # the completions call shmdict
 ln -s (realpath $command) $PATH[1]/shmdict
 source $argv[2]; or exit 1
 
-set -g name test.completion.$fish_pid
+set -g name test.completion.$fish_pid.fish
 function clean --on-event fish_exit
     $command unlink -y $name
     rm -r $PATH[1]
@@ -25,8 +25,8 @@ end
 
 expect 'shmdict ' backup bench check del dump get keys load lock ls restore set stat top unlink watch
 expect 'shmdict s' set stat
-expect "shmdict get test.completion.$fish_pid" $name
-expect "shmdict stat x test.completion.$fish_pid" $name
+expect "shmdict get test.completion.$fish_pid." $name
+expect "shmdict stat x test.completion.$fish_pid." $name
 expect "shmdict get $name " /list /server
 expect "shmdict get $name /server/p" /server/path /server/port
 expect "shmdict get -r $name /server/port" /server/port
@@ -43,7 +43,9 @@ expect "shmdict lock $name job -- cat $argv[2]" $argv[2]
 expect "shmdict lock $name job -- shmdict get $name /li" /list
 
 # The script and the command know the same commands and options.
+set -l rounds 0
 for sub in ($command --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d' | string match -r '[a-z]+' )
+    set rounds (math $rounds + 1)
     set -l completed (complete -C "shmdict $sub --" | string replace -r '\t.*' '')
     for option in ($command $sub --help | grep -o -- '--[a-z][a-z-]*' | sort -u)
         contains -- $option $completed; or begin
@@ -51,5 +53,9 @@ for sub in ($command --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d' | 
             set failed 1
         end
     end
+end
+if test $rounds -lt 16
+    echo "--help names only $rounds commands"
+    set failed 1
 end
 exit $failed

@@ -3,8 +3,9 @@
 set -euo pipefail
 command=$1
 source "$2"
+export LC_ALL=C # as sort puts them
 
-name=test.completion.$$
+name=test.completion.$$.bash
 trap '"$command" unlink -y "$name"' EXIT
 "$command" load "$name" - <<<'{"server": {"port": 1, "path": 2, "host name": 3, "a:b": {"c:d": 4, "c:e": 5}}, "list": []}'
 
@@ -33,8 +34,8 @@ expect() {
 
 expect "shmdict " "--help --version backup bench check del dump get keys load lock ls restore set stat top unlink watch"
 expect "shmdict s" "set stat"
-expect "shmdict get ${name:0:17}" "$name"
-expect "shmdict stat x ${name:0:17}" "$name"
+expect "shmdict get ${name%bash}" "$name"
+expect "shmdict stat x ${name%bash}" "$name"
 expect "shmdict get $name /" "/list /server"
 expect "shmdict get $name /server/p" "/server/path /server/port"
 expect "shmdict get -r $name /server/port" "/server/port"
@@ -52,7 +53,9 @@ expect "shmdict unlink --" "--help --json --orphans --yes"
 expect "shmdict load $name $2" "$2"
 
 # The script and the command know the same commands and options.
+rounds=0
 while read -r sub _; do
+  rounds=$((rounds + 1))
   while read -r option; do
     type "shmdict $sub --"
     if ! printf '%s\n' "${COMPREPLY[@]}" | grep -qx -- "$option"; then
@@ -61,4 +64,5 @@ while read -r sub _; do
     fi
   done < <("$command" "$sub" --help | grep -o -- '--[a-z][a-z-]*' | sort -u)
 done < <("$command" --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d')
+[[ $rounds -ge 16 ]] || { echo "--help names only $rounds commands"; failed=1; }
 exit $failed

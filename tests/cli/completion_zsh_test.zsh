@@ -1,9 +1,9 @@
 #!/usr/bin/env zsh
 # zsh completes commands, options, names of dicts, paths and files: an interactive zsh in a pseudo terminal is typed to.
 #   zsh -f completion_zsh_test.zsh COMMAND FOLDER-OF-_shmdict
-zmodload zsh/zpty || exit 77
-shmdict=${1:A} folder=$2 failed=0
-work=$(mktemp -d) name=test.completion.$$
+zmodload zsh/zpty || { print "skipped: zsh has no zpty"; exit 77 }
+shmdict=${1:A} folder=$2 failed=0 rounds=0
+work=$(mktemp -d) name=test.completion.$$.zsh
 trap '"$shmdict" unlink -y $name; zpty -d z 2>/dev/null; rm -rf $work' EXIT
 mkdir $work/bin
 ln -s $shmdict $work/bin/shmdict
@@ -34,7 +34,7 @@ RC
 export work folder
 zpty z "TERM=dumb zsh -f -i"
 zpty -w z "source $work/rc"
-for i in {1..200}; do [[ -e $work/ready ]] && break; sleep 0.05; done
+for i in {1..1200}; do [[ -e $work/ready ]] && break; sleep 0.05; done
 [[ -e $work/ready ]] || { print "zsh does not come up"; exit 1 }
 
 # expect LINE MATCHES...
@@ -44,7 +44,8 @@ expect() {
   : > $work/matches
   zpty -w -n z "compprefuncs=(_begin)"$'\n'
   zpty -w -n z "$line"$'\t'
-  for i in {1..100}; do grep -q '^END' $work/matches && break; sleep 0.05; done
+  for i in {1..1200}; do grep -q '^END' $work/matches && break; sleep 0.05; done
+  grep -q '^END' $work/matches || { print -r -- "no END: $line"; exit 1 }
   got=(${(f)"$(sed -n 's/^M//p' $work/matches | sort -u)"})
   got=("${(@on)got}")
   zpty -w -n z $'\C-x\C-k'
@@ -57,8 +58,8 @@ expect() {
 
 expect 'shmdict ' backup bench check del dump get keys load lock ls restore set stat top unlink watch
 expect 'shmdict s' set stat
-expect "shmdict get test.completion.$$" $name
-expect "shmdict stat x test.completion.$$" $name
+expect "shmdict get ${name%zsh}" $name
+expect "shmdict stat x ${name%zsh}" $name
 expect "shmdict get $name " /list /server
 expect "shmdict get $name /server/p" /server/path /server/port
 expect "shmdict get -r $name /server/po" /server/port
@@ -76,5 +77,7 @@ expect "shmdict lock $name job -- cat $work/xf" xfile
 for sub in $($shmdict --help | sed -n '/^Subcommands:/,/^$/p' | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
   takes=($($shmdict $sub --help | grep -o -- '--[a-z][a-z-]*' | sort -u))
   expect "shmdict $sub --" $takes
+  (( ++rounds ))
 done
+(( rounds >= 16 )) || { print "--help names only $rounds commands"; failed=1 }
 exit $failed

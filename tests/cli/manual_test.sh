@@ -13,7 +13,9 @@ if command -v mandoc >/dev/null; then
   mandoc -T lint -W warning "$manual" || failed=1
 fi
 text=$(sed 's/\\-/-/g; s/\\f[A-Z]//g' "$manual")
+rounds=0
 while read -r sub _; do
+  rounds=$((rounds + 1))
   grep -q "^shmdict $sub " <<<"$text" || { echo "$sub is not in the synopsis"; failed=1; }
   grep -Eq "^\.B $sub(, .*)?$|^\.B [a-z]*, $sub$" <<<"$text" || { echo "$sub is not described"; failed=1; }
   synopsis=$(grep "^shmdict $sub " <<<"$text")
@@ -26,6 +28,7 @@ while read -r sub _; do
     [[ $named == 1 ]] || { echo "$sub: not in the synopsis: $line"; failed=1; }
   done < <("$command" "$sub" --help | grep -E '^ +-' | grep -vE '^ +(-h,)?--(help|json)' | sed 's/^ *//')
 done < <("$command" --help | sed -n '/^Subcommands:/,/^$/p' | sed '1d;/^$/d')
+[[ $rounds -ge 16 ]] || { echo "--help names only $rounds commands"; failed=1; }
 # The exit codes of exit_code.hpp, of the manual's table and of --help are the same ones.
 declared=$(sed -n '/^enum class exit_code/,/^};/s/^  [a-z_]* = \([0-9]*\).*/\1/p' "$codes" | sort -n)
 [[ $(wc -l <<<"$declared") -gt 10 ]] || { echo "no exit codes found in $codes"; failed=1; }
