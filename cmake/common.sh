@@ -30,7 +30,8 @@ need() {
     fi
     sudo=(sudo)
   fi
-  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3
+    -qq)
   "${apt[@]}" update </dev/null || echo "apt-get update failed; going on with the package lists that are here" >&2
   "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null
 }

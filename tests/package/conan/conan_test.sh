@@ -8,17 +8,17 @@ source=$1 work=$2
 mkdir -p "$work"
 export CONAN_HOME=$work/home PIP_DISABLE_PIP_VERSION_CHECK=1
 
-if [[ ! -x $work/venv/bin/conan ]]; then
+if ! "$work/venv/bin/conan" --version >/dev/null 2>&1; then # none, or one of a Python that has gone
   rm -rf "$work/venv"
   if ! python3 -m venv "$work/venv" >"$work/venv.log" 2>&1; then
     echo "skipped: Python's venv is not installed"
-    exit
+    exit 77
   fi
   if ! timeout 120 "$work/venv/bin/pip" install -q --retries 1 --timeout 15 'conan>=2.4,<3' >"$work/pip.log" 2>&1; then
     cat "$work/pip.log"
     rm -rf "$work/venv" # half installed
     echo "skipped: Conan could not be installed from PyPI"
-    exit
+    exit 77
   fi
 fi
 conan() { "$work/venv/bin/conan" "$@"; }
