@@ -2,6 +2,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -40,6 +41,7 @@ TEST_CASE("a guard makes other writers wait, its own thread writes on, readers r
     CHECK(g.owns_lock());
     CHECK_FALSE(g.recovered());
     writer = std::thread([&] { own.d["a"] += 10; });
+    CHECK(support::eventually([&] { return own.d.lock_status().waited_for; }));
     std::thread([&] { CHECK((own.d["a"] < 10)); }).join();
     own.d["a"] = 2;
     shm::guard again{own.d};
@@ -216,22 +218,29 @@ TEST_CASE("snapshots see transactions whole and stay as they are") {
   auto& d = own.d;
   d.update({{"a", 0}, {"b", 0}});
   std::atomic<bool> stop{false};
+  std::atomic<int> rounds{0};
   std::thread writer([&] {
-    for (int i = 1; !stop; ++i)
+    for (int i = 1; !stop; ++i) {
+      while (i / 10'000 > rounds && !stop) std::this_thread::yield(); // a snapshot holds back what it cannot see
       d.transact([&](auto& tx) {
         tx["a"] = i;
         tx["b"] = -i;
       });
+    }
   });
-  for (int i = 0; i < 2000; ++i) {
+  std::set<int> seen;
+  const auto end = std::chrono::steady_clock::now() + 60s;
+  for (; rounds < 2000 || (seen.size() < 2 && std::chrono::steady_clock::now() < end); ++rounds) {
     const auto s = d.snapshot();
     const int a = s.at("a"), b = s.at("b");
+    seen.insert(a);
     REQUIRE(a == -b);
     int sum = 0;
     for (auto [k, v] : s) sum += v;
     REQUIRE(sum == 0);
     REQUIRE(s.at("a") == a);
   }
+  CHECK(seen.size() > 1);
   stop = true;
   writer.join();
 }

@@ -51,10 +51,10 @@ TEST_CASE("a replica loads, and applies what was committed when it is asked to")
   CHECK(r.sync() == 0);
   CHECK(r.resyncs() == 0);
   std::thread other([&] {
-    std::this_thread::sleep_for(20ms);
+    support::until_followed(d);
     d["z"] = 1;
   });
-  CHECK(r.wait(10s));
+  CHECK(r.wait(60s));
   other.join();
   d.close();
   CHECK_THROWS_AS(r.sync(), shm::closed);
@@ -168,11 +168,11 @@ TEST_CASE("JSON is watched, as a whole and in parts") {
   CHECK((c->kind == shm::change_kind::clear && *c->value == "gone"));
   CHECK(part.snapshot() == nlohmann::json::object());
   std::thread other([&] {
-    std::this_thread::sleep_for(20ms);
+    support::until_followed(j);
     j["server"] = {{"host", "x"}};
   });
   CHECK(j.wait_for(
-      "server", [](const nlohmann::json& v) { return v.is_object() && v.size() == 1; }, 20s));
+      "server", [](const nlohmann::json& v) { return v.is_object() && v.size() == 1; }, 60s));
   other.join();
   CHECK(!j.wait_for(
       "absent", [](const nlohmann::json&) { return true; }, 0s));

@@ -1,8 +1,10 @@
 // What the facade's tests share: unique names that are unlinked whatever happens, and small dicts.
 #pragma once
 
+#include <chrono>
 #include <shm/shm.hpp>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "support/catch.hpp"
@@ -37,6 +39,22 @@ struct Own {
   Name name;
   D d;
 };
+
+// Waits for a condition; false if it does not come true in a minute.
+template <class Condition>
+bool eventually(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+// Until a watcher, a replica or a wait_for() has gone to sleep since the last write. Not one of a read-only handle.
+template <class D>
+void until_followed(const D& d) {
+  static_cast<void>(eventually([&] { return d.status().shared.followed; }));
+}
 
 // The code of the shm::error that f throws; 0 if it throws none.
 template <class F>
