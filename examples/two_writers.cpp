@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
 
   bool all_well = true;
   long long left = 0, right = 0;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 10 || (i < 600 && (left == 0 || right == 0)); ++i) {
     std::this_thread::sleep_for(50ms);
     const auto now = d.snapshot(); // both at one moment
     all_well = all_well && now["left"] >= left && now["right"] >= right;

@@ -116,6 +116,8 @@ void read_sessions(const scene& where, int port) {
   httplib::Client client("127.0.0.1", port);
   client.set_keep_alive(true);
   client.set_tcp_nodelay(true);
+  client.set_read_timeout(60);
+  client.set_write_timeout(60);
   std::map<std::string, std::string> issued; // user by id
   std::map<std::string, long> seen;          // most visits by user
   for (const char* file : {"notes.0", "notes.1"}) {
@@ -160,6 +162,7 @@ int run(const std::string& server_path, const std::string& wrk_path, const std::
   {
     prefork::state s(where.prefix);
     expect(eventually([&] { return s.workers.size() == 4; }), "four workers run");
+    expect(eventually([&] { return httplib::Client("127.0.0.1", port).Get("/metrics") != nullptr; }), "one answers");
     const auto began = Clock::now();
     auto wrk = start(where.directory / "wrk", wrk_path.c_str(), "wrk", "-t2", "-c16", "-d3s", "-s", script.c_str(),
                      url.c_str(), "--", (where.directory / "notes").c_str());

@@ -61,7 +61,7 @@ int work(const shm::json_dict& shared, int ready) {
     const settings& s = live.get();
     if (s.high != 2 * s.low) return 1;
     if (s.version == 3) break;
-    if (!live.wait(10s)) return 1;
+    if (!live.wait(60s)) return 1;
   }
   return live.refused() <= 1 ? 0 : 1;
 }
