@@ -57,8 +57,8 @@ class running {
     std::vector<char*> argv;
     for (const auto& w : command) argv.push_back(const_cast<char*>(w.c_str()));
     argv.push_back(nullptr);
-    pid_ =
-        _Fork(); // fork() would open this process's dicts for the child, too: attached twice until both have closed that
+    // fork() would open this process's dicts for the child, too: attached twice until both have closed that.
+    pid_ = _Fork();
     if (pid_ < 0) throw std::runtime_error("fork failed");
     if (pid_ == 0) {
       dup2(in[0], 0);

@@ -80,8 +80,9 @@ class terminal {
   }
   int wait() {
     const auto end = support::Clock::now() + patience;
-    while (read_some())
-      if (support::Clock::now() > end) kill(pid_, SIGKILL); // does not end: the code says so
+    while (read_some() && support::Clock::now() < end) {
+    }
+    if (support::Clock::now() >= end) kill(pid_, SIGKILL); // does not end: the code says so
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = -1;

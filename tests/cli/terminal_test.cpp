@@ -141,8 +141,8 @@ TEST_CASE("top fills the screen, takes keys, follows the size, and puts everythi
   CHECK(widest(last_page(t)) > 60);
   t.resize(12, 60);
   CHECK(support::eventually([&] { return t.until("q quit") && widest(last_page(t)) <= 60; }));
-  CHECK(support::eventually(
-      [&] { return t.until("q quit") && t.shown().find("\033[32m") != std::string::npos; })); // it writes
+  // Green: somebody writes.
+  CHECK(support::eventually([&] { return t.until("q quit") && t.shown().find("\033[32m") != std::string::npos; }));
   const auto from = t.shown().size();
   t.type("q");
   CHECK(t.wait() == 0);
