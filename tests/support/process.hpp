@@ -33,10 +33,10 @@ inline std::uint64_t now_ns() {
 
 // Waits for a condition; false if it does not come true in time.
 template <class Condition>
-bool eventually(Condition condition, std::chrono::milliseconds limit = 10s) {
+bool eventually(Condition condition, std::chrono::milliseconds limit = 60s) {
   const auto end = Clock::now() + limit;
   while (!condition()) {
-    if (Clock::now() > end) return false;
+    if (Clock::now() > end) return condition(); // it may have slept long
     std::this_thread::sleep_for(200us);
   }
   return true;
