@@ -447,6 +447,17 @@ inline std::string inspect(shmd_dict* d, const std::vector<Tree>& history, std::
   }
 }
 
+// Snapshots hold back what is overwritten: while one is kept from going on, who writes all the time waits here, or it would
+// fill all the space.
+inline void wait_for_snapshots(shmd_dict* d, const std::atomic<bool>& stop) {
+  constexpr std::uint64_t much = std::uint64_t{32} << 20;
+  for (shmd_stats s; !stop; ::usleep(2000)) {
+    support::must(shmd_stat(d, &s), "stat");
+    if (s.oldest_pin == UINT64_MAX || s.position < s.oldest_pin + much) return;
+    support::must(shmd_compact(d), "compact"); // forgets those of the dead
+  }
+}
+
 // ---- children -----------------------------------------------------------------------------------------------------
 
 // Forks a child that runs `body` and leaves without any clean-up. Its death is awaited by the caller.

@@ -13,6 +13,7 @@
 #include "multiprocess/crash_support.hpp"
 #include "multiprocess/crash_values.hpp"
 #include "support/catch.hpp"
+#include "support/process.hpp"
 
 namespace {
 
@@ -82,6 +83,7 @@ class Writer {
     write_cleared();
   }
   void step() {
+    if (++steps_ % 256 == 0) crash::wait_for_snapshots(d_, arena_.stop);
     switch (random_() % 32) {
       case 0:
         grow_and_shrink(shmd_root());
@@ -181,6 +183,7 @@ class Writer {
   Dict& d_;
   std::size_t w_;
   std::mt19937_64 random_;
+  std::uint64_t steps_ = 0;
 };
 
 // ---- reading --------------------------------------------------------------------------------------------------------------
@@ -435,6 +438,18 @@ void act(Arena& arena, const std::string& what, Actor&& actor) {
   }
 }
 
+// Goes on after that time until there was enough to see.
+template <class Enough>
+void let_run(Arena& arena, clock_type::duration time, Enough enough) {
+  const auto end = clock_type::now() + time;
+  support::eventually([&] { return arena.stop || (clock_type::now() >= end && enough()); });
+  arena.stop = true;
+}
+void let_run(Arena& arena, Dict& d) {
+  let_run(arena, duration,
+          [&] { return arena.writes > 0 && arena.reads > 0 && arena.snapshots > 0 && d.stat().recycles > 0; });
+}
+
 void finish(Arena& arena, Dict& d) {
   INFO(arena.message);
   REQUIRE_FALSE(arena.failed);
@@ -471,9 +486,7 @@ void run_processes(std::uint32_t reader_flags) {
         arena->fail(e.what());
       }
     }));
-  const auto end = clock_type::now() + duration;
-  while (clock_type::now() < end && !arena->stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  arena->stop = true;
+  let_run(*arena, d);
   for (const pid_t pid : children) CHECK(crash::wait_for(pid) == 0);
   finish(*arena, d);
 }
@@ -489,9 +502,7 @@ TEST_CASE("threads that read beside writers see whole, present and ever newer va
     threads.emplace_back([&, w] { act(*arena, "writer", Writer(*arena, d, w, 100 + w)); });
   for (std::size_t r = 0; r < 2; ++r)
     threads.emplace_back([&, r] { act(*arena, "reader", Reader(*arena, d, 200 + r, true)); });
-  const auto end = clock_type::now() + duration;
-  while (clock_type::now() < end && !arena->stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  arena->stop = true;
+  let_run(*arena, d);
   for (auto& t : threads) t.join();
   finish(*arena, d);
 }
@@ -523,9 +534,7 @@ void beside(const std::function<void(Arena&)>& write, const std::function<void(A
         arena->fail(e.what());
       }
     });
-  const auto end = clock_type::now() + duration / 2;
-  while (clock_type::now() < end && !arena->stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  arena->stop = true;
+  let_run(*arena, duration / 2, [&] { return arena->writes > 0 && arena->reads > 0; });
   for (auto& t : threads) t.join();
   INFO(arena->message << "; " << arena->writes << " writes, " << arena->reads << " reads");
   REQUIRE_FALSE(arena->failed);
@@ -596,8 +605,8 @@ TEST_CASE("a snapshot taken in the middle of a write sees the key before or afte
   std::uint64_t version = 0;
   must(shmd_put(d, shmd_root(), key.data(), key.size(), &version, 8, 0), "put");
   beside(
-      [&](Arena&) {
-        ++version;
+      [&](Arena& arena) {
+        if (++version % 1024 == 0) crash::wait_for_snapshots(d, arena.stop);
         must(shmd_put(d, shmd_root(), key.data(), key.size(), &version, 8, 0), "put");
       },
       [&](Arena&, std::mt19937_64&) {
@@ -680,6 +689,7 @@ TEST_CASE("readers beside clears of the root see each epoch's values or none, an
     try {
       while (!arena->stop) {
         const auto e = begin_version(epoch);
+        if (e % 256 == 0) crash::wait_for_snapshots(d, arena->stop);
         must(shmd_clear(d, shmd_root(), nullptr), "clear");
         epoch.acknowledged = e;
         for (std::size_t k = 0; k < permanent; ++k) d.put(std::to_string(k), crash::version_value(7, e));
@@ -727,9 +737,7 @@ TEST_CASE("readers beside clears of the root see each epoch's values or none, an
         arena->fail(std::string("reader: ") + e.what());
       }
     });
-  const auto end = clock_type::now() + duration;
-  while (clock_type::now() < end && !arena->stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  arena->stop = true;
+  let_run(*arena, d);
   for (auto& t : threads) t.join();
   finish(*arena, d);
 }
