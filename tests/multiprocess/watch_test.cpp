@@ -13,7 +13,7 @@
 #include "support/catch.hpp"
 #include "support/follow.hpp"
 #include "support/process.hpp"
-#include "support/processor.hpp"
+#include "support/rounds.hpp"
 
 using namespace std::chrono_literals;
 using support::Auditor;
