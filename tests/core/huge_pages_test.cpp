@@ -1,8 +1,10 @@
 // Huge pages: what is asked for, what stays as it was, and that memory goes back all the same.
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "support/catch.hpp"
 #include "support/dict.hpp"
@@ -47,14 +49,19 @@ TEST_CASE("what is in use is put into huge pages, and everything goes on as befo
   Dict d(support::unique_name("huge"), support::small_options(std::uint64_t{1} << 30));
   put_all(d, 0);
   const std::uint64_t before = d.stat().memory, mapped = huge_kib();
-  std::uint64_t bytes = 0;
-  const int result = shmd_huge_pages(d, &bytes);
-  if (result == SHMD_ERR_UNSUPPORTED) SHMDICT_SKIP("this system gives no huge pages to shared memory");
-  REQUIRE(result == 0);
+  std::uint64_t bytes = 0, huge = 0;
+  for (int i = 0; i < 100 && (bytes < std::uint64_t{4} << 20 || huge < mapped + bytes / 1024); ++i) {
+    if (i != 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50)); // what the kernel refuses now it may give then
+    const int result = shmd_huge_pages(d, &bytes);
+    if (result == SHMD_ERR_UNSUPPORTED) SHMDICT_SKIP("this system gives no huge pages to shared memory");
+    REQUIRE(result == 0);
+    huge = huge_kib();
+  }
   REQUIRE(bytes >= std::uint64_t{4} << 20);
+  REQUIRE(huge >= mapped + bytes / 1024);
   REQUIRE(d.stat().memory <= before);
   require_all(d, 0);
-  REQUIRE(huge_kib() >= mapped + bytes / 1024);
   REQUIRE(d.check() == "");
 
   put_all(d, 1);

@@ -15,11 +15,12 @@ using namespace std::chrono_literals;
 namespace {
 
 thread_local std::uint64_t countdown = 0; // stores of this thread until it stands still; 0 = never
-std::atomic<bool> standing{false}, go{false};
+std::atomic<bool> standing{false}, looking{false}, go{false};
 
 void stand_still(const void*) {
   if (countdown == 0 || --countdown != 0) return;
   standing = true;
+  while (!looking) std::this_thread::sleep_for(100us);
   // no longer than the snapshot may have to wait for this write
   for (const auto end = std::chrono::steady_clock::now() + 20ms; !go && std::chrono::steady_clock::now() < end;)
     std::this_thread::sleep_for(100us);
@@ -39,8 +40,7 @@ TEST_CASE("a snapshot taken while a write stands at any of its stores sees the k
   shmd_crash_trace = stand_still;
   std::uint64_t stood = 0;
   for (std::uint64_t n = 1; n == stood + 1; ++n) {
-    standing = false;
-    go = false;
+    standing = looking = go = false;
     std::atomic<bool> done{false};
     std::thread writer([&] {
       countdown = n;
@@ -50,6 +50,7 @@ TEST_CASE("a snapshot taken while a write stands at any of its stores sees the k
     });
     while (!standing && !done) std::this_thread::yield();
     if (standing) stood = n;
+    looking = true;
     shmd_snapshot* s = nullptr;
     const int opened = shmd_snapshot_open(d, &s);
     go = true;
