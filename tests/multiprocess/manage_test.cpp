@@ -361,10 +361,15 @@ TEST_CASE("get_many is of one moment, replace never adds") {
   Own<Counts> o("many");
   o.d.update({{"a", 0}, {"b", 0}});
   std::atomic<bool> stop{false};
+  std::atomic<int> written{0}, allowed{1000}; // no more than there is space for while the other side stands still
   std::thread writer([&] {
-    for (int i = 1; !stop; ++i) o.d.update({{"a", i}, {"b", i}});
+    for (int i = 1; !stop; written = i++) {
+      while (i > allowed && !stop) std::this_thread::sleep_for(100us);
+      o.d.update({{"a", i}, {"b", i}});
+    }
   });
   for (int i = 0; i < 2000; ++i) {
+    allowed = written + 1000;
     const auto v = o.d.get_many({"a", "b"});
     REQUIRE(v[0] == v[1]);
   }
