@@ -100,7 +100,7 @@ void follow_death(const std::vector<Local>& history, Accounts& d, Replica& r, Mi
   REQUIRE(shm::replica{d}.data() == history[at]);
   // and it goes on
   d["new"][1] = 1;
-  REQUIRE(r.wait(5s));
+  REQUIRE(r.wait(60s));
   REQUIRE(r.sync() == 2); // the dict and the value in it
   mirror.catch_up();
   REQUIRE(r.data() == d.to_map());

@@ -140,7 +140,8 @@ TEST_CASE("threads, processes, handles and owners that are killed never hold the
   std::mt19937 random(7);
   int kills = 0;
   const auto end = Clock::now() + 4s;
-  while (Clock::now() < end) {
+  const auto enough = [&] { return arena->sections > 1000 && arena->recovered > 0; };
+  while (Clock::now() < end || (!enough() && Clock::now() < end + 60s)) {
     Child victim([&, kills]() -> int {
       Handle d(name);
       for (;;) claim(d, *arena, static_cast<std::uint64_t>(1'000'000 + kills));
@@ -173,7 +174,7 @@ TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writ
   REQUIRE(sigaction(SIGUSR1, &action, &before) == 0);
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> puts{0};
-  const Watchdog watchdog(20s);
+  const Watchdog watchdog(120s);
   std::thread worker([&] {
     while (!stop) {
       if (put(d, "worker", puts) < 0) ++arena->errors;
@@ -193,7 +194,8 @@ TEST_CASE("a signal handler that interrupts a call gets busy, and otherwise writ
     while (!stop) claim(d, *arena, 2);
   });
   const auto end = Clock::now() + 2s;
-  while (Clock::now() < end) {
+  const auto enough = [&] { return arena->refused > 0 && arena->handled > 0; };
+  while (Clock::now() < end || (!enough() && Clock::now() < end + 60s)) {
     pthread_kill(worker.native_handle(), SIGUSR1);
     std::this_thread::sleep_for(50us);
   }

@@ -19,7 +19,7 @@ using Counters = shm::dict<std::string, shm::dict<int, std::int64_t>>;
 
 namespace {
 
-constexpr int patience = 10000; // ms
+constexpr int patience = 60000; // ms
 #if defined(__SANITIZE_THREAD__)
 constexpr bool may_start_threads = false; // ThreadSanitizer has none start in a child of a process with several
 #else
@@ -58,9 +58,9 @@ TEST_CASE("a descriptor is readable from another process's write until all is re
     });
     REQUIRE(readable(fd, patience));
     REQUIRE(writer.join() == 0);
-    CHECK(w.next(10s)->key == 0);
-    CHECK(readable(fd, 20)); // one is left
-    CHECK(w.next(10s)->key == 1);
+    CHECK(w.next(60s)->key == 0);
+    CHECK(readable(fd, patience)); // one is left
+    CHECK(w.next(60s)->key == 1);
     CHECK(w.poll() == nullptr);
     CHECK_FALSE(readable(fd, 20));
   }
@@ -181,7 +181,7 @@ TEST_CASE("a descriptor's thread and the descriptor are gone with the watcher, a
     ends.push_back(support::Clock::now() - start);
   }
   std::sort(ends.begin(), ends.end());
-  CHECK(ends[ends.size() / 2] < 20ms); // at once, not with the next slice
+  CHECK(ends[ends.size() / 4] < 15ms); // at once; with the next slice all would take 23
   CHECK(count("/proc/self/fd") == descriptors);
   CHECK(support::eventually([&] { return count("/proc/self/task") <= tasks; }));
 }
@@ -201,7 +201,7 @@ TEST_CASE("a forked child leaves its parent's descriptor alone, and can have its
     d["a"][0] = 2;
     if (may_start_threads && !readable(w.fd(), patience)) return 3;
     const auto own = std::make_unique<decltype(w)>(std::move(w)); // destroyed here
-    return own->next(10s) != nullptr ? 0 : 4;
+    return own->next(60s) != nullptr ? 0 : 4;
   });
   CHECK(child.join() == 0);
   CHECK(readable(fd, 0));
