@@ -148,16 +148,18 @@ TEST_CASE("a waiter that likes to sleep long notices a death within 100 ms, and 
     return r->taken_at - before < 100'000'000;
   };
   SECTION("a death") {
-    CHECK(once_in(10, [&] {
+    const auto after_death = [&] {
       Owner owner(name);
       return in_time([&] { owner.child.end(SIGKILL); }, SHMD_RECOVERED);
-    }));
+    };
+    CHECK(once_in(10, after_death));
   }
   SECTION("an unlock") {
-    CHECK(once_in(10, [&] {
+    const auto after_unlock = [&] {
       REQUIRE(shmd_lock(d, 0) == 0);
       return in_time([&] { REQUIRE(shmd_unlock(d) == 0); }, 0);
-    }));
+    };
+    CHECK(once_in(10, after_unlock));
   }
 }
 
