@@ -13,6 +13,7 @@
 #include "multiprocess/mirror.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
+#include "support/rounds.hpp"
 
 using namespace std::chrono_literals;
 using support::Accounts;
@@ -79,10 +80,12 @@ struct State {
   std::atomic<std::uint64_t> resyncs{0}, changes{0}, syncs{0};
 };
 
-// Until the stream is further on than a short history reaches back.
-void fall_behind(const Accounts& d, const State& s) {
+// Says that it is ready, and waits until the stream is further on than a short history reaches back.
+void be_ready(const Accounts& d, State& s, bool fall_behind) {
   const auto then = d.status().shared.position;
-  while (s.writing != 0 && d.status().shared.position < then + 4 * 65536) std::this_thread::sleep_for(1ms);
+  ++s.ready;
+  while (fall_behind && s.writing != 0 && d.status().shared.position < then + 4 * 65536)
+    std::this_thread::sleep_for(1ms);
 }
 
 void torture(bool little, unsigned commits) {
@@ -97,16 +100,14 @@ void torture(bool little, unsigned commits) {
       Accounts own(name, shm::options{}.read_only(i == 2));
       const bool done = i == 0 ? [&] {
         Mirror mirror(own, whole);
-        ++s->ready;
-        if (little) fall_behind(own, *s);
+        be_ready(own, *s, little);
         for (; s->writing != 0; std::this_thread::sleep_for(little ? 30ms : 1ms)) mirror.catch_up();
         mirror.catch_up();
         s->resyncs += mirror.resyncs;
         return mirror.data == own.to_map();
       }() : [&] {
         shm::replica r{own};
-        ++s->ready;
-        if (little) fall_behind(own, *s);
+        be_ready(own, *s, little);
         while (s->writing != 0) {
           try {
             s->changes += r.sync();
@@ -126,14 +127,14 @@ void torture(bool little, unsigned commits) {
     }));
   for (unsigned w = 0; w < 3; ++w)
     children.push_back(std::make_unique<Child>([&, w] {
-      if (!support::eventually([&] { return s->ready == 3; })) return 1;
+      const support::OneOf one(s->writing);
+      bool good = support::eventually([&] { return s->ready == 3; });
       Writer writer(name, w);
-      for (unsigned i = 0; i < commits; ++i) {
-        if (i == commits / 2 && !support::eventually([&] { return s->syncs > 2; })) return 2;
+      for (unsigned i = 0; good && i < commits; ++i) {
         writer.commit();
+        if (i == commits / 2) good = support::eventually([&] { return s->syncs > 2; });
       }
-      --s->writing;
-      return 0;
+      return good ? 0 : 1;
     }));
   for (auto& child : children) CHECK(child->join() == 0);
   CHECK((s->resyncs != 0) == little);

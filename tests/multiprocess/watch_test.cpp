@@ -99,19 +99,19 @@ void torture(std::uint64_t buffer_size, std::uint64_t commits, std::size_t paddi
   for (unsigned w = 0; w < 3; ++w)
     children.push_back(std::make_unique<Child>([&, w] {
       const Handle own(name);
-      if (!support::eventually([&] { return t->ready == 3; })) return 1;
+      const support::OneOf one(t->writing);
+      bool good = support::eventually([&] { return t->ready == 3; });
       support::Writer writer(own, w);
       std::mt19937_64 rng(w);
-      for (std::uint64_t i = 0; i < commits; ++i) {
+      for (std::uint64_t i = 0; good && i < commits; ++i) {
         if (i == commits - tail) {
           ++t->at_tail;
-          if (!support::eventually([&] { return t->caught_up == 3; })) return 2;
+          good = support::eventually([&] { return t->caught_up == 3; });
         }
         writer.commit(rng() % padding);
         if (slow && i % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(rng() % 2000));
       }
-      --t->writing;
-      return 0;
+      return good ? 0 : 1;
     }));
   for (auto& child : children) CHECK(child->join() == 0);
   CHECK(t->good == 3);
