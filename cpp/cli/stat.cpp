@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "dict_handle.hpp"
+#include "failure_of.hpp"
 #include "json_writer.hpp"
 #include "objects.hpp"
 #include "output.hpp"
@@ -17,6 +18,35 @@ std::vector<std::string> names_of_all() {
   std::vector<std::string> out;
   for (const auto& o : all_objects()) out.emplace_back(o.name);
   return out;
+}
+
+struct checked {
+  std::vector<std::string> findings; // none: it is clean
+  shmd_stats stats;
+};
+
+checked check_one(const std::string& name, const check_arguments& a) {
+  dict_handle d(name, a.no_lock ? access::look : access::hold, a.timeout);
+  checked c;
+  const int result = shmd_check(
+      d.get(), [](void* to, const char* finding) { static_cast<std::vector<std::string>*>(to)->emplace_back(finding); },
+      &c.findings);
+  if (result < 0 && (result != SHMD_ERR_CORRUPT || c.findings.empty())) shm::detail::throw_last(result);
+  c.stats = d.stats();
+  return c;
+}
+
+void print_checked(const std::string& name, const checked& c, bool as_json) {
+  const bool clean = c.findings.empty();
+  if (as_json) {
+    print(json_text({{"name", name}, {"clean", clean}, {"findings", c.findings}, {"keys", c.stats.keys}}) + "\n");
+  } else if (clean) {
+    print(fmt::format("{}: {}, {}, {} of memory\n", printable(name), styled(style::green, "clean"),
+                      counted(c.stats.keys, "key"), bytes_text(c.stats.memory)));
+  } else {
+    print(fmt::format("{}: {}: restore a backup, or unlink it\n", printable(name), styled(style::red, "damaged")));
+    for (const auto& finding : c.findings) print("  " + printable(finding) + "\n");
+  }
 }
 
 } // namespace
@@ -52,25 +82,17 @@ exit_code run_stat(const stat_arguments& a) {
 exit_code run_check(const check_arguments& a) {
   auto code = exit_code::ok;
   for (const auto& name : a.names) {
-    dict_handle d(name, a.no_lock ? access::look : access::hold, a.timeout);
-    std::vector<std::string> findings;
-    const int result = shmd_check(
-        d.get(),
-        [](void* to, const char* finding) { static_cast<std::vector<std::string>*>(to)->emplace_back(finding); },
-        &findings);
-    if (result < 0 && result != SHMD_ERR_CORRUPT) shm::detail::throw_last(result);
-    const bool clean = result >= 0;
-    if (!clean) code = exit_code::corrupt;
-    const auto s = d.stats();
-    if (a.json) {
-      print(json_text({{"name", name}, {"clean", clean}, {"findings", findings}, {"keys", s.keys}}) + "\n");
-    } else if (clean) {
-      print(fmt::format("{}: {}, {}, {} of memory\n", printable(name), styled(style::green, "clean"),
-                        counted(s.keys, "key"), bytes_text(s.memory)));
-    } else {
-      print(fmt::format("{}: {}: restore a backup, or unlink it\n", printable(name), styled(style::red, "damaged")));
-      for (const auto& finding : findings) print("  " + printable(finding) + "\n");
+    checked c;
+    try {
+      c = check_one(name, a);
+    } catch (const std::exception& e) { // the others are checked all the same
+      const auto f = failure_of(e);
+      note(f.what());
+      if (code == exit_code::ok || f.code() == exit_code::corrupt) code = f.code();
+      continue;
     }
+    print_checked(name, c, a.json);
+    if (!c.findings.empty()) code = exit_code::corrupt;
   }
   return code;
 }

@@ -385,5 +385,13 @@ TEST_CASE("a damaged object is found, and is not read beyond") {
   CHECK(r.code == 8);
   CHECK(r.out.find("damaged") != std::string::npos);
   CHECK(lines(shell::shmdict({"check", name, "--json"}).out)[0]["clean"] == false);
+
+  const support::Name good("damaged");
+  const shm::json_dict d{good, {{"a", 1}}, kept()};
+  const auto all_three = shell::shmdict({"check", "no.such.dict", name, good});
+  CHECK(all_three.code == 8); // what is damaged weighs more than what is not there
+  CHECK(all_three.err.find("no.such.dict") != std::string::npos);
+  CHECK(all_three.out.find("clean") != std::string::npos);
+  CHECK(shell::shmdict({"check", "no.such.dict", good}).code == 3);
   CHECK(shell::shmdict({"get", name, "/b"}).code != 0);
 }
