@@ -161,15 +161,15 @@ TEST_CASE("an observer keeps no name and removes none", "[unlink][fork]") {
     Name name("observer");
     auto options = with(SHMD_UNLINK_LAST_CLOSES, SHMD_OPEN_ONLY);
     options.flags = flags;
-    const auto observe = [&]() -> int {
+    const auto observe = [&]() -> int { // leaves without closing
       shmd_dict* d = nullptr;
       must(shmd_open(name.c_str(), &options, &d), "open");
-      return get(d, "x") == 1 ? 0 : 1;
+      std::exit(get(d, "x") == 1 ? 0 : 1);
     };
     auto user = std::make_unique<Handle>(name);
     REQUIRE(put(*user, "x", 1) == 0);
     Handle observer(name, options);
-    REQUIRE(Child([&]() -> int { std::exit(observe()); }).join() == 0); // leaves without closing
+    REQUIRE(Child(observe).join() == 0);
     REQUIRE(name.exists());
     Shared<std::atomic<int>> stage;
     Child child([&]() -> int { // what it has of the parent's handle is an observer's
@@ -195,7 +195,7 @@ TEST_CASE("an observer keeps no name and removes none", "[unlink][fork]") {
     });
     REQUIRE(left.join() == -SIGKILL);
     REQUIRE(Handle(name, options).close() == 0);
-    REQUIRE(Child([&]() -> int { std::exit(observe()); }).join() == 0);
+    REQUIRE(Child(observe).join() == 0);
     REQUIRE(name.exists());
     REQUIRE(Handle(name).close() == 0);
     REQUIRE_FALSE(name.exists());
