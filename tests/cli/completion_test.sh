@@ -58,7 +58,7 @@ while read -r sub _; do
   rounds=$((rounds + 1))
   while read -r option; do
     type "shmdict $sub --"
-    if ! printf '%s\n' "${COMPREPLY[@]}" | grep -qx -- "$option"; then
+    if ! printf '%s\n' "${COMPREPLY[@]}" | grep -x -- "$option" >/dev/null; then
       echo "$sub: $option is not completed"
       failed=1
     fi
