@@ -3,7 +3,7 @@
  *
  * Order of modules, each including only what stands below it:
  *   api > backup, list, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
- *       > dict > insert > overwrite > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
+ *       > insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
  *       > presence > name, slot > object > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H

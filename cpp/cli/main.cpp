@@ -13,6 +13,6 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN); // a closed pipe ends the command in order: dicts are closed
   const int code = cli::run(argc, argv);
   std::fflush(stderr);
-  if (cli::leave_as_found()) std::_Exit(code); // stdout was flushed: an orphan stays what it is
+  if (cli::leave_as_found()) std::_Exit(code); // stdout was flushed: the name stays
   return code;
 }
