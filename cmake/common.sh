@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Sourced by tests/run, examples/run and .ci/run: what they install, and how a build directory comes about.
 

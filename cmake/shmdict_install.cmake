@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Install rules: headers, library, CMake package, pkg-config file, licence. The component shmdict_runtime is what programs
 # need to run, shmdict_development what compiling needs.
 include(GNUInstallDirs)
@@ -12,7 +13,9 @@ install(TARGETS shmdict_core shmdict_cpp shmdict_json shmdict_fmt EXPORT shmdict
 install(DIRECTORY c-core/include/ cpp/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   COMPONENT shmdict_development FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(EXPORT shmdictTargets NAMESPACE shmdict:: DESTINATION ${shmdict_cmake_dir} COMPONENT shmdict_development)
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/shmdict COMPONENT shmdict_runtime)
+# xxHash is compiled into the library; its licence travels with binaries.
+install(FILES LICENSE c-core/doc/third-party-notices.txt
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/shmdict COMPONENT shmdict_runtime)
 
 get_target_property(shmdict_core_type shmdict_core TYPE)
 set(shmdict_static OFF)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shmdict_warnings(target): the project's warnings for one of its own targets; nothing leaks to users.
 function(shmdict_warnings target)
   if(NOT SHMDICT_WARNINGS)

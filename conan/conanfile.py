@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import os
 import re
 
@@ -77,7 +78,9 @@ class ShmdictConan(ConanFile):
 
     def package(self):
         CMake(self).install()
-        copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        licenses = os.path.join(self.package_folder, "licenses")
+        copy(self, "LICENSE", self.source_folder, licenses)
+        copy(self, "third-party-notices.txt", os.path.join(self.source_folder, "c-core", "doc"), licenses)
         # Conan's generators describe the package to CMake and pkg-config.
         for path in (("lib", "cmake"), ("lib", "pkgconfig"), ("share", "doc")):
             rmdir(self, os.path.join(self.package_folder, *path))

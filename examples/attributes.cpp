@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An object whose attributes live in a dict: whoever makes a robot of the same name in another process, has this one.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A list of banned addresses, a dict for each: two processes ban and forgive as fast as they can, a third prints the list.
 #include <sys/wait.h>
 #include <unistd.h>

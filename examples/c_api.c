@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The C interface: a dict that every process on the machine shares by name. Run it twice at the same time, if you like. */
 #include <inttypes.h>
 #include <shmdict/shmdict.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A counter that all processes share. Start it in several terminals at once: no count is lost, and the last one to
 // leave takes the dict with it.
 #include <cstdio>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Forked children go on using the dict that their parent opened.
 #include <sys/wait.h>
 #include <unistd.h>

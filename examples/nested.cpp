@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dicts in dicts, to any depth, in one shared object: typed, or as JSON.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Four programs, started and not forked, count to 100,000 together. They share nothing but the dict's name; each step
 // reads and writes on its own, so it needs the lock around it.
 #include <sys/wait.h>

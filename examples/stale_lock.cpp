@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recovery from a stale lock: a process is killed while it holds the lock, its work half done. Whoever locks next gets
 // the lock at once and is told, so that it can put right what several writes were meant to do together.
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recovery from a stale lock by hand: this process looks who died before it takes the lock over.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two processes write as fast as they can; a third prints what it sees meanwhile, and is not slowed down by them.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The C ABI: validates what callers pass, then delegates. Nothing here knows how anything works.
  */

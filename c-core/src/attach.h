@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attachments: attaching and detaching (attach.c), this process's list of them, fork and exit (registry.c), who is present
  * (presence.c), slots and liveness (slot.c). doc/concurrency.md has the argument.

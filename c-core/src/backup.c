@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Backups: a dict copied into an object of its own, entry by entry, as one snapshot shows it; so it holds live data only,
  * and every rule of the layout is kept by the code that always keeps it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Index blocks: 32 << class bytes each, in index segments of one class: [free bitmap][descriptors][blocks].
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A single writing call: what every put, erase and commit begins and ends with, inline for the common case, a lock that is
  * free and was taken for this call alone. The rest is lock.c's and lock_wait.c's. Lock discipline and words: lock.h.

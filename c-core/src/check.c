@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shmd_check: walks everything and compares what is stored twice or follows from something else. Reads only.
  *

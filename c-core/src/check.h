@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of shmd_check share: check.c walks the log and the segments, check_tree.c nodes and indexes. Nobody else
  * includes it.

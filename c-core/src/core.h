@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *

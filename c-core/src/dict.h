@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading and writing one dict under the lock: put, erase, update, clear, nested dicts.
  *

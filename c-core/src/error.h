@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The calling thread's last error. shmd_fail() formats one sentence that names object, operation and what to do, stores
  * it in thread-local memory, and returns the code, so that callers write `return shmd_fail(...)`.

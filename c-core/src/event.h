@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Events: noted by the thread that they happen to, wherever it is; told to the hooks once it is outside of every call and
  * lock, so that a hook may call the library.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Huge pages: large dicts are read at random places, and with 4 KiB pages most of the time goes into finding the pages.
  *

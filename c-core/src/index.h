@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The index of one dict: a trie of extendible hash directories (Fagin et al., 1979) over arrays of slots.
  *

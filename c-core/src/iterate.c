@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Iteration over one dict as a snapshot sees it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A look at objects from outside. Nothing is mapped or attached: figures are read from the file, so that one who truncates
  * it gives a short read; every offset used was recomputed by the validation of the superblock; loops are bounded by

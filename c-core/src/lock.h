@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The writers' lock of a shard: one 64-bit word {acquisitions:32 | waiters:1 | explicit:1 | orphaned:1 | 13 unused |
  * slot + 1:16}. The low 16 bits are 0 when it is free.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The steps that lock.c and lock_wait.c share: what becomes of the lock word (lock.c), and how long to wait for it
  * (lock_wait.c). Nobody else includes it. `me` is always the calling thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The log: records appended at the head, in commit order. It is the update stream, the storage and the old versions.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names of objects: spelling, who may change what a name leads to, removing.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Named locks: records {name: holder} of a dict that no handle and no key leads to, changed by ordinary commits.
  *

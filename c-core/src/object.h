@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One shared object: geometry, creation, validation at attach, mapping, memory.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The common writes without the overlay of redo.h: an existing key's value replaced, and (insert.c) a new key in an array with
  * room for it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where in the tree a dict is, told from its id as a record of the stream names it: the keys from the root down to it.
  *

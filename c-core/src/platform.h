@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port's specification: what the core needs from an operating system. One platform_*.c implements all of it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port to Linux (3.17 and later: open-file-description locks, O_TMPFILE on tmpfs, hole punching).
  *

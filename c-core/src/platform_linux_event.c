@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port to Linux, third part: descriptors that one thread makes readable and another waits for.
  */

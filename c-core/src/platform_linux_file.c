@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port to Linux, second part: directories and ordinary files. Nothing here runs under a lock.
  */

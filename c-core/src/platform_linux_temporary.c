@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port to Linux: objects in the making that need a name meanwhile. platform_linux.h says when.
  *

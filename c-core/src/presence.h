@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who is present: everybody attached but observers, readers too, holds SHMD_BYTE_PRESENT shared through the liveness
  * description. The last one to leave removes the name, if the policy says so.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The descriptor of a follower for poll(2) and epoll, and the thread that makes it readable. doc/concurrency.md, "A
  * follower's descriptor", has the argument.

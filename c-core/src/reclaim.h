@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reclaim: bounded steps that later writes take for earlier ones, each a commit of its own.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pins that stand in the way of reclaim: whose the oldest one is, and whether it still counts.
  */

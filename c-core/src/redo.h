@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The commit in preparation, and the redo list that makes it atomic.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The attachments of this process, and what becomes of them when it forks or exits. doc/concurrency.md, "Fork".
  *

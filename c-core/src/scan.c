@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A resumable scan: a snapshot per portion, and a cursor that is nothing but the order of iteration (iterate.c): a hash32
  * below which everything was given. It depends on no array, process, or snapshot. 0 begins; as any progress leaves 0

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The segment pool: who owns each segment, and how freed ones come back.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Slots of the attach table: taking and leaving one's own. Asking for others' is declared in attach.h.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading the log by position, without the lock: what followers build on. doc/concurrency.md, "Followers", has the argument.
  *

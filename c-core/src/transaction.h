@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transactions: the lock, held, and a commit in preparation that calls of the same thread join (redo.h).
  *

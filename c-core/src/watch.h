@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Followers: the update stream as the ABI hands it out, commit by commit. doc/concurrency.md, "Followers", has the argument.
  *

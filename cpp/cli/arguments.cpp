@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The command line: which commands there are, what they take, what --help says. The only place that knows CLI11.
 #include <CLI/CLI.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // backup, restore: a dict as one binary file.
 #include <sys/stat.h>
 

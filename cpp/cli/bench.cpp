@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // bench: what this machine does with a dict, in about ten seconds.
 #include <poll.h>
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stored bytes <-> JSON, directed by a type name. Both directions agree: encode(decode(bytes)) gives the same bytes for
 // every value of a known type that JSON can express.
 //

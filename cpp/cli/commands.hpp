@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The commands. arguments.cpp fills in what was asked for; what each does and its exit codes is in shmdict.1.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A dict that the command has open, and how it leaves it: as it was found. The command is an observer: a dict goes with its
 // last user as if the command were not there, and an orphan, or one that was restored and waits for its first user, stays.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What both directions of the codec need: documents in the formats of shm/json.hpp, and shapes that JSON cannot tell apart.
 #pragma once
 

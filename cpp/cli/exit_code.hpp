@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the command ends. The numbers are documented in shmdict.1 and do not change.
 #pragma once
 

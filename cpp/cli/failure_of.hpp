@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an error means for this command: its exit code, and words that name what to type next.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // get, dump, keys: what is in a dict.
 #include <algorithm>
 #include <optional>

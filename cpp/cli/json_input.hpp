@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON from files, pipes and arguments, taken only if it would come back as it is: besides what RFC 8259 forbids, refused
 // are duplicate keys, numbers that would come back as others, nesting over 1,000, and invalid UTF-8.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON as text: indented or on one line, coloured on a terminal; control characters beyond those that JSON forbids are
 // escaped, too.
 #pragma once

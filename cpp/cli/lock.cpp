@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lock: a command under a named lock, as flock(1) does with files.
 #include <sys/prctl.h>
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // ls, unlink: all dicts there are.
 #include <pwd.h>
 #include <sys/types.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The application's locks that are kept in a dict.
 #pragma once
 

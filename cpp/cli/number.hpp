@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a number in JSON text comes back as the same number.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All dicts of this machine, seen from outside: nothing is attached to.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What goes to the terminal or into a pipe. Results go to stdout, everything else to stderr.
 #pragma once
 

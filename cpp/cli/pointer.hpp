@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Paths: JSON Pointers (RFC 6901). "" is the whole dict, "/a/b" the entry b of a, "/" the entry with the empty key;
 // ~1 stands for / and ~0 for ~ in a key. A key that is no text is written as JSON has it: /7, /true, /[1,"x"], /0x00ff.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A bar on stderr for work that takes longer than a moment, or is known to be much; nothing if stderr is no terminal.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The whole terminal for a live view: alternate screen, no cursor, keys without Enter. Everything is put back at the end.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SIGINT, SIGTERM and SIGHUP ask a long command to end in order; while this lives they do nothing else.
 #pragma once
 

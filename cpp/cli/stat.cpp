@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // stat, check: how a dict is.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A dict's figures at one moment: for people, as JSON, for Prometheus.
 #pragma once
 

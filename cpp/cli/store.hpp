@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing JSON into dicts, directed by their types.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tables for people: aligned, a header in bold, cut to the terminal's width. In a pipe the same without colours and cuts.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // top: what happens in all dicts, live. Reads leave no trace in a dict, so they are not among the figures.
 #include <sys/statvfs.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tree of dicts that a handle or a snapshot shows, and where a path leads in it.
 #pragma once
 

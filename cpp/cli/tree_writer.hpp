@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes a dict with all that is nested in it as JSON, from one snapshot, as it goes: memory for the keys of the dicts on
 // the way down (sorted), or for none (as stored).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Type names as they stand in a dict's superblock (grammar: c-core/doc/format.md), parsed.
 #pragma once
 

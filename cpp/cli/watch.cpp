@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // watch: changes as they happen, a JSON line each.
 #include <algorithm>
 #include <memory>

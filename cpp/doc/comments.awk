@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Doxygen's input filter: makes this project's plain comments into the kind that Doxygen reads; code stays as it is.
 #   // text, /* text */ above a declaration    ->  /// text, /** text */     the first of a file: about the file
 #   declaration; // text, or /* text */        ->  ///< text
@@ -45,6 +46,12 @@ function section(text) {
   sub(/ -+$/, "", text)
   print "/// @name " text
   spoken += 1
+}
+
+# The licence is no documentation.
+NR == 1 && /SPDX-License-Identifier/ {
+  print ""
+  next
 }
 
 # Doxygen stumbles over specialisations of what other libraries declare.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The catalogue: iso-codes' JSON as each process reads it for itself, and the dict that they share.
 //
 //   catalogue[domain][code][field]       "languages" "isl" "name" -> "Icelandic"

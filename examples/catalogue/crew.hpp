@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The started programs and what they told so far.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An i18n catalogue served to many workers: Debian's iso-codes in one nested dict of shared memory.
 //
 // Started plainly it fills the catalogue and starts itself several times more, as workers that look up, check and count,

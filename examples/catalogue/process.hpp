@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Child programs, and what they tell: each has a pipe for orders (its stdin) and one for messages (its stdout).
 //
 // A child works until its pipe of orders closes, however its parent ended, so none is ever left behind. Messages are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shows what is going on: one line that is updated on a terminal, else a plain line a second.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the started programs do. Each opens the catalogue by its name and works until it is told to stop.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The whole run: fill the catalogue, start the programs, kill one, end the others, check everything.
 #pragma once
 

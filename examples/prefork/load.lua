@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- What wrk sends to the server, and what it notes down: in a file a thread, whose names begin with the argument, "ID USER"
 -- for each session issued and "seen USER VISITS" for each visit answered.
 --   One request in eight logs in, one is a greedy client's, the others visit with the thread's latest session.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The server under load from wrk, while its workers are killed one after the other. What was promised to a client is kept:
 // completed <= counted <= sent, no rate is exceeded over all workers, and every session issued can be used by somebody else.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A prefork HTTP server whose sessions, rate limits and counters live in shared memory: a supervisor, and four worker
 // processes that listen on one port. Kill any worker at any time: the others go on with the same state, and the supervisor
 // starts another.

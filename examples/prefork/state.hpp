@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the workers of the server share: sessions, rate limits and counters, each a dict of its own, so that each has a lock
 // of its own. Whoever knows the prefix can open it: workers, the supervisor, tests, the shmdict command.
 #pragma once

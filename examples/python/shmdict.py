@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dict in shared memory for Python programs, over shmdict's C interface. Only the standard library is needed.
 
     from shmdict import Dict

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Configuration hot reload: one process puts a file into shared memory; all others have it as plain data of their own, and
 // take over a change between two requests: no file is read, no signal sent, nothing restarted.
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Feature flags: asked for in every request by every process, at the price of a look into a hash table; changed by anybody
 // at any time. A flag is a percentage of users, who keep what they have as it grows.
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Metrics: counters of all workers in one place, that anybody can print. What belongs together is counted in one
 // transaction, so that the numbers agree in every snapshot, even if a worker is killed while it counts.
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rate limiter: so many requests per client, counted over all processes. One number per client is enough: the time up to
 // which its allowance is used up. A request moves it on by its cost; a client may be ahead of the clock by `burst` of them.
 #include <sys/wait.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Session store: any worker serves any session, and a worker's death ends none. The type says how it is stored.
 #include <sys/wait.h>
 #include <unistd.h>

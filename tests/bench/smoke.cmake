@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Runs the harness on tiny sizes and looks at what it prints: each peer, each kind of key, threads and processes.
 #   cmake -DHARNESS=... -P smoke.cmake
 set(all "get,get_view,mix95,mix50,put,put_locked,counter,insert,iterate")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // alone COMMAND...: runs it with a /dev/shm of its own, where the kernel allows that; what it starts, too.
 #include "shell.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every shipped serializer's bytes are shown as what they are, and the same JSON gives the same bytes again.
 #include "codec.hpp"
 

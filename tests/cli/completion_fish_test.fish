@@ -1,4 +1,5 @@
 #!/usr/bin/env fish
+# SPDX-License-Identifier: Apache-2.0
 # fish completes commands, options, names of dicts, paths and files. completion_fish_test.fish COMMAND COMPLETIONS
 set -g command $argv[1]
 set -gx PATH (mktemp -d) $PATH # the completions call shmdict

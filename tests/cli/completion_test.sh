@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # bash completes commands, options, names of dicts, paths and files. completion_test.sh COMMAND COMPLETIONS
 set -euo pipefail
 command=$1

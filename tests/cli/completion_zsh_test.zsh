@@ -1,4 +1,5 @@
 #!/usr/bin/env zsh
+# SPDX-License-Identifier: Apache-2.0
 # zsh completes commands, options, names of dicts, paths and files: an interactive zsh in a pseudo terminal is typed to.
 #   zsh -f completion_zsh_test.zsh COMMAND FOLDER-OF-_shmdict
 zmodload zsh/zpty || { print "skipped: zsh has no zpty"; exit 77 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What goes wrong: the exit codes that the manual names, words that say what to do, and nothing half done in silence.
 #include <sys/stat.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sessions whose whole text is compared with a file in golden/. SHMDICT_UPDATE_GOLDEN=1 writes the files anew.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON is taken only if it comes back as it is; what is wrong is said with line and column.
 #include "json_input.hpp"
 

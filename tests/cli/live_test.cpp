@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Commands beside living and dying processes: watch, top, lock, orphans, backup.
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The manual renders without warnings and names every command and option. manual_test.sh COMMAND MANUAL EXIT-CODES
 set -euo pipefail
 command=$1 manual=$2 codes=$3

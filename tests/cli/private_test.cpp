@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What looks at all dicts of the machine, or removes them: in a /dev/shm that nobody else sees.
 #include <pwd.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Running the command as a shell does: arguments, stdin, what comes out, exit code.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sessions at a terminal: colours, widths, questions, the live view, progress.
 #include "terminal.hpp"
 

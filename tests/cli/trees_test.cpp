@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole trees: real data there and back, nothing by halves, one moment.
 #include <dirent.h>
 

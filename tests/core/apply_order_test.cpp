@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a reader sees at each store of one commit. A commit is applied word by word, and its writer may stand or die between
 // any two; a reader that looks up a path meanwhile sees what was there before or what is there after, whole.
 // Guards: the three passes of apply() (redo.c), pass_of() (index.c: words of fresh blocks are in the first), shmd_tx_unstage() of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls that make no sense, and calls at a moment that nobody thought of: a named error, or what was meant, never a crash.
 #include <cstdint>
 #include <functional>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bounded work: what one put, erase or attach stores under the lock does not grow with the dict. Counted, not timed: the
 // build with crash points counts every store to shared memory. A store is at most a word, but for copies of a record:
 // the bytes of moved records are counted by statistics, one's own record is one's own. So the bytes written are at most

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every function of shmdict.h from pure C11, its results and its errors. Exit code 0 passes. */
 #include <inttypes.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys whose hash32 is the same in all bits: the index parts keys by hash32, so these share one array for ever. It grows
 // to SHMD_ARRAY_OVERFLOW_LOG2, then TOO_MANY_COLLISIONS. What guards it: grow() in index.c (without its last return the
 // array would be split for ever, see shmd_index_room's bound on tries), SHMD_MAX_DEPTH, shmd_index_shrink on the way back.

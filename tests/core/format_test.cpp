@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The worked example of format.md, compared with an object that was made the way it says.
 #include <fcntl.h>
 

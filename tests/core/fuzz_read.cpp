@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a whole object through every read call, and checks it, after edits that the input describes.
 //
 // Input: edits of 12 bytes each, {kind:8, place:24, operand:64}, little endian; a rest is ignored; at most 64 count. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Handles of nested dicts that lead nowhere: made up by the application, or kept beyond the dict's life.
 #include <shmdict/read.h>
 #include <sys/stat.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small valid object that a test may spoil word by word, and every read call on what became of it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A corrupt or hostile object gives errors or values, never a crash, a read out of bounds, or an endless loop: through
 // read-only and writable handles. Words of the superblock, control block, tables, index blocks, records and the redo list
 // are spoiled, one to a few at a time; children with an alarm do the reading, so that a crash or hang is one of theirs.

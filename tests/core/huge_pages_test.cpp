@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Huge pages: what is asked for, what stays as it was, and that memory goes back all the same.
 #include <chrono>
 #include <cstdint>

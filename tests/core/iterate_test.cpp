@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Iteration of a snapshot while its arrays split, merge and move under it.
 // Guards: the recycle counter in holds() (iterate.c), without which what was looked at ahead for the next batch is read from
 // memory that has become something else; the older versions that look() asks for.

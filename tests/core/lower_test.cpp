@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What only the inside shows: geometry, errors, a repair that fails, and the ways meant for lesser systems.
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory goes back: the bound of the design holds at every sample, whatever is done to the dict.
 //   memory <= 1.5 * (live records + index) + buffer_size + 2 * the largest record + 4 MiB + what pins hold
 // What guards it: pacing in reclaim.c (shmd_reclaim_step: bytes looked at per byte appended), the freed queue and

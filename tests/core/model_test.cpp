@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random operations against a model, with a whole check of the object after every round.
 #include <algorithm>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A full file system, or a full max_size, is an error and nothing else: NO_SPACE, nothing changed, everything readable,
 // erasing works, and writing goes on once there is space again. No SIGBUS: shmd_segment_memory (segment.c) allocates before
 // anything is touched; without its call of shmd_object_allocate these tests die of SIGBUS.

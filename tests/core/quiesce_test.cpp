@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A snapshot taken while a write stands still at one of its stores, at each of them in turn: not left to chance. By another
 // thread, and by a signal handler of the writer's own.
 #include <atomic>

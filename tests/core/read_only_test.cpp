@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads store nothing: all of them pass on a PROT_READ mapping of a descriptor opened read-only, and leave every byte of
 // the object as it was. What guards it: shmd_os_map and shmd_os_open with writable = false (attach.c passes
 // !a->read_only); a store on any read path ends the process with SIGSEGV here.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shmd_scan(): portions that can be taken any time later, by anybody.
 #include <map>
 #include <string>

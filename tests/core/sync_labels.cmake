@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # STYLE: each use of an atomic names its synchronisation, `SYNC <label>`, at both ends, and concurrency.md argues for it.
 # Fails if a label of the sources stands at one end only or is not in the document, or if the document names one that no
 # source has. cmake -DSOURCE_DIR=... -P sync_labels.cmake

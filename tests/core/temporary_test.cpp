@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Creations where the system has no nameless files: the object has a temporary name until it gets its own. What becomes of
 // that name when its maker is killed, and when somebody else tidies up meanwhile.
 //

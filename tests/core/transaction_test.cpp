@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Transactions, callbacks, forks and handles where they meet.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Followers: every change once, in order, whole commits, the way to its dict; and what they say when they cannot.
 // What guards it: shmd_stream_holds after each copy and the order of loads in look() (stream.c), `published` instead of `head` in
 // shmd_log_is_old (log.c), reusable() (node.c), complete() (watch.c), look_up() and shmd_paths_begin() (paths.c).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where entries come from, and keys of several types.
 #include <map>
 #include <variant>

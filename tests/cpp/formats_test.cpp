@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A serializer of a dict's own, the formats that are shipped, and what hostile bytes get from them.
 #include <shm/fmt.hpp>
 #include <shm/json.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls of several writes inside a transaction: whole, or the transaction cannot be committed. And what refs to nested dicts
 // lead to when a transaction that emptied those is aborted.
 // What guards it: ~commit_scope() and shmd_transaction_spoil(); make_empty() (detail/tree.hpp).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The facade without run-time type information. A program of its own: Catch2 wants RTTI.
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replicas: always the state after some commit, whatever happened to the dict, and how they catch up.
 // What guards it: whole<>::apply() and the order of load and seek in replica::reload() (replica.hpp), the resync of commit_reader.
 #include <random>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the facade's tests share: unique names that are unlinked whatever happens, and small dicts.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Watching: what changes say, which changes a watcher is shown, how waiting ends, and what follows a resync.
 // What guards it: watched_place::match() and the look at END in next_match() (follow.hpp), the seek after RESYNC in
 // commit_reader::read(), the slice in follower::wait(), stopped_.

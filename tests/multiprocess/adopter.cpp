@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Started by nameless_test with an inherited descriptor: adopts the dict behind it, reads "parent", writes "child".
 // adopter <descriptor>: exit code 0 if all went well.
 #include <cstdlib>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Opening what should not be opened: each case its own error, with a text that says what to do.
 #include <fcntl.h>
 #include <sched.h>

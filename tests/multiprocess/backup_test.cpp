@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Backups: consistent, whole or not there, readable as objects, refused when damaged.
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A child killed at every store to shared memory that a piece of code makes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kills writers at every store to shared memory beside watchers and replicas, and watchers and replicas at every store that
 // they make themselves.
 //

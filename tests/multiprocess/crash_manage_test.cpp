@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kills a process at every store to shared memory that taking, giving back and taking over of named locks, stealing the
 // dict's lock, backups and restores make, and looks at what it left.
 //

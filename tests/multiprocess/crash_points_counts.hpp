@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stores to shared memory of each operation of crash_points_test.cpp. A change says that an operation writes more or
 // less than it did: look why, then put the number that the test prints here.
 #pragma once

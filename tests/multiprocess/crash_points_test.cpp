@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kills a process at every store to shared memory that an operation makes, and looks at what it left.
 //
 // The library's crash build calls shmd_crash_point() before each store (atomics.h). A dry run in a child counts the stores

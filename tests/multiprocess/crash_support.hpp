@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the crash tests share: a model of a tree of dicts, steps that are applied to a dict and to the model alike, a
 // comparison of the two that touches everything, and children that die at a chosen store to shared memory.
 #pragma once

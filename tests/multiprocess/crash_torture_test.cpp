@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Workers write, and are killed at random times, thousands of them; readers watch all along.
 //
 // Each worker has keys of its own. Before a write it notes the version that it begins, after it the one that was

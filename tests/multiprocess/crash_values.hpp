@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Values that verify themselves, for the torture tests: version v of a key is a value whose every byte follows from key
 // and version, or no value at all. Whoever reads one can tell which version it is, and that it is nothing else.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Events through the facade: which there are, what each tells, when hooks are called, and when no more.
 #include <memory>
 #include <shm/shm.hpp>

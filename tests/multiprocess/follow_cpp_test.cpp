@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Watchers and replicas across processes: writers in several, some of them killed, history too short now and then.
 // What guards it: replica::reload() takes the position of the snapshot that it loads, commit_reader hands out whole commits,
 // the wake-up of a watcher that sleeps in the core (watch.c).

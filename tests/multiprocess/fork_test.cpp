@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // fork(): the child is an attachee of its own and holds nothing of its parent's.
 #include <sys/syscall.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON dicts among threads and processes: waiting for what stands at a path, many keys of one moment, scans, get_or_compute.
 #include <atomic>
 #include <map>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shmd_list(): all objects, looked at from outside.
 #include <fcntl.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What stands round a dict, through the facade: status, list, locks, named locks, get_or_compute, scans, backups.
 #include <shm/fmt.hpp>
 #include <shm/json.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A watcher that rebuilds the dict it watches from what it is told.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Named locks: mutual exclusion across handles and processes, take-over from the dead, and that nobody sees them.
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dicts without names: for fork trees, and for whoever is given a descriptor.
 #include <dirent.h>
 #include <fcntl.h>

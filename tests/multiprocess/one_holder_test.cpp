@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One holder of the lock at a time, whatever the claimants are: threads, processes, handles, signal handlers, forked
 // children, owners that are killed, two copies of the library in one process.
 #include <dlfcn.h>

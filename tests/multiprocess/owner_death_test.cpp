@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The lock's owner dies: process, thread, in other PID namespaces, with its pid reused. Whoever waits goes on.
 #include <linux/sched.h>
 #include <sched.h>

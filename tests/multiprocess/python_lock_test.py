@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/python/shmdict.py: its lock, its transactions, and what several processes do at the same time."""
 
 import contextlib

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C++ side of python_test.py: python_peer NAME COMMAND [ARGUMENT], on a dict that Python made, or that it
 // makes for Python. Prints JSON.
 #include <iostream>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of examples/python/shmdict.py share. Run by CTest, see CMakeLists.txt for the environment.
 
 SHMDICT_LIBRARY is the shared library, PYTHONPATH leads to the module, PYTHON_PEER is the C++ side (python_peer.cpp).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/python/shmdict.py: as a dict, as its ancestor's class, and with C++ on one dict."""
 
 import collections

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Readers beside writers: nothing torn, nothing mixed, nothing older than seen or acknowledged, nothing vanished, while
 // keys are overwritten, arrays grow, split and merge, the log is cleaned, dicts are cleared, replaced and erased. Threads
 // over one mapping (also under ThreadSanitizer), processes, read-only handles; reads one by one, snapshots, views.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ways to wait for the dict's lock, taking it over by hand, and events.
 #include <sys/resource.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What brought other shared dictionaries down: many opens, many writers, a busy nested dict, large values, many keys. Each
 // case ends with nothing left over: descriptors, mappings, heap, attach slots, objects.
 #include <dirent.h>

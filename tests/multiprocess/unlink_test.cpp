@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who removes a name, and when: policies, races with attaching, successors of the same name.
 #include <sys/stat.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Descriptors of watchers: a program that waits only in poll(2) misses nothing, whoever writes; and what is started ends.
 // What guards it: settle() and its calls (ready.c, watch.c), follower::settle() and the lasting interruption (follow.hpp),
 // shmd_ready_end(), shmd_ready_ours().

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Followers across processes: writers in several processes and followers in several; who sleeps is woken, whoever dies where.
 // What guards it: the order of steps in sleep_once() (watch.c) and shmd_call_leave() (call.h), the slice of sleep_once(), the
 // wake of shmd_engine_recover() (redo.c), shmd_slot_take() storing the count of followers (slot.c).

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 #   header_dependencies.sh C++-COMPILER SOURCE HEADER...
 set -euo pipefail
 source=$2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Consumers of an installed library: static (this build) and shared, both installed with DESTDIR and moved (stage.sh).
 set(consumer ${CMAKE_CURRENT_SOURCE_DIR}/consumer)
 set(stage ${CMAKE_CURRENT_BINARY_DIR}/stage)
@@ -35,6 +36,11 @@ shmdict_package_test("the ${other} library builds alone" SETUP build_${other}
       -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER})
 shmdict_package_test("the ${other} library is installed, and the prefix moved" SETUP stage_${other} REQUIRES build_${other}
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/stage.sh ${other_build} ${stage}/${other})
+
+foreach(type static shared)
+  shmdict_package_test("the ${type} library is installed with its licence and xxHash's notice" REQUIRES stage_${type}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/licences_test.sh ${PROJECT_SOURCE_DIR} ${stage}/${type})
+endforeach()
 
 # Consumers with CMake. Clang is another compiler than this build's, where there is one.
 function(shmdict_consumer name way standards adapters)

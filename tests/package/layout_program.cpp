@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Opens a dict as whoever was compiled with other headers, or runs with another library, would: layout_test.sh says how.
 //   layout_program create|open NAME     exit code 0 done, 3 refused with mismatch, 1 anything else
 // Both facade and C interface have to come to the same result. The first line printed is "headers N, library N".

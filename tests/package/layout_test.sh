@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # A program meets objects and libraries of the neighbouring layout version, in both directions: refused by name, and the
 # object stays as it was.
 #   layout_test.sh PROGRAM LIBRARY NEXT_PROGRAM NEXT_LIBRARY

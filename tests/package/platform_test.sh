@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # A 32-bit build ends with a sentence, of CMake and of the headers. Needs no 32-bit C library: nothing is linked.
 #   platform_test.sh SOURCE C-COMPILER C++-COMPILER
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs a build into a package's staging folder and moves it away from there, as packagers do: nothing in it may name
 # the places where it was built or first installed.
 #   stage.sh BUILD WHERE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A dry run of the overlay port without vcpkg: its calls are made as vcpkg would, by stand-ins for vcpkg's functions that do
 # what those do as far as this port needs it and refuse every other use, against a staged tree. Then what vcpkg's own checks
 # after a build look at, and find_package in the result.
@@ -110,7 +111,13 @@ endfunction()
 function(vcpkg_install_copyright)
   cmake_parse_arguments(arg "" "" "FILE_LIST" ${ARGN})
   refuse_rest()
-  file(INSTALL ${arg_FILE_LIST} DESTINATION ${CURRENT_PACKAGES_DIR}/share/${PORT} RENAME copyright)
+  set(copyright)
+  foreach(file IN LISTS arg_FILE_LIST)
+    get_filename_component(name ${file} NAME)
+    file(READ ${file} text)
+    string(APPEND copyright "${name}:\n\n${text}\n")
+  endforeach()
+  file(WRITE ${CURRENT_PACKAGES_DIR}/share/${PORT}/copyright "${copyright}")
 endfunction()
 
 include(${CURRENT_PORT_DIR}/portfile.cmake)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Catch2, whichever version is installed: 2.13 (one header) or 3.x. Tests include this and no header of Catch2's.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The main of every Catch2 test program. Exit code 77 tells CTest that a case could not run here.
 #if __has_include(<catch2/catch_all.hpp>)
 #include "support/catch.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A dict through the C ABI, for tests of the core: unique name, unlinked whatever happens, results checked.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tests of followers share: a follower that closes, the tree as a mirror of the stream keeps it, and the tree as a
 // snapshot shows it.
 #pragma once

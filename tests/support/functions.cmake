@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # How tests are added. A directory under tests/ is a group: its name is the first part of its tests' names and a CTest
 # label, and `cmake --build build/dev --target tests-<group>` builds it. Tests include "support/…" of tests/.
 #

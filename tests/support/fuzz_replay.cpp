@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The main of a fuzz target in ordinary builds: feeds it every file of the directories named, in order of their names.
 #include <algorithm>
 #include <cstddef>

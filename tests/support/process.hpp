@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Child processes, memory to talk with them, and names that are cleaned up: for tests across processes.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -DDOCUMENT=file.md -DSOURCES=directory -P quoted.cmake: passes if every paragraph of the document's C++ snippets stands
 # in one of the programs in the directory, word for word.
 file(GLOB programs ${SOURCES}/*.cpp)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For what must be in time, on machines that may stall at any moment, and for what must end.
 #pragma once
 

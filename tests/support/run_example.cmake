@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # cmake -DPROGRAM=path -DLABEL=word -DCLOSING=regex -P run_example.cmake: starts an example with a dict name of its own.
 # Passes if it exits with 0, its last line matches the regex as a whole, and it leaves nothing in shared memory.
 string(RANDOM LENGTH 8 unique)

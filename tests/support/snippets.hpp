@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For documents whose snippets run as tests: dict names that no other run has, removed at the end.
 #pragma once
 

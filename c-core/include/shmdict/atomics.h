@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every access to shared bytes goes through here: the memory order is in the wrapper's name.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which symbols leave the library. The only public header that looks at the compiler. */
 #ifndef SHMDICT_EXPORT_H
 #define SHMDICT_EXPORT_H

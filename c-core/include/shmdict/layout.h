@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every byte that is shared is declared here, and only here. doc/format.md gives the grammar, a worked example and the
  * table of who writes what under which lock. A change of anything below is a new SHMD_LAYOUT_VERSION.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Round the dict: which objects there are and who uses them, named locks, scans, events, backups. Part of shmdict.h,
  * which says conventions and thread safety; include that.

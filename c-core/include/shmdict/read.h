@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The read path, inline. Installed, but not an API: shmd_open() refuses callers compiled with another layout version.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shmdict: a dictionary in shared memory for every thread of every process on a machine.
  *

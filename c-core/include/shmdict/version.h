@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two versions (CHANGELOG.md). The build reads the library's from here: it stands nowhere else.
  * The library's minor version is part of the shared library's name until 1.0, so that a program meets the library that it

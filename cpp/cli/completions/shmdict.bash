@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # bash completion for shmdict: commands, options, names of dicts, paths.
 
 _shmdict() {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # fish completion for shmdict: commands, options, names of dicts, paths.
 
 function __shmdict_names

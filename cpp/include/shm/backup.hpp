@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::restore: a dict from a file that d.backup(path) wrote.
 //
 //   d.backup("/var/backups/hits.shm");                     // a consistent snapshot; writers go on

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::dict<K, V>: a dictionary in shared memory, used like std::unordered_map and like a Python dict.
 //
 //   shm::dict<std::string, int> d{"hits"};   // every process that opens "hits" has the same dict

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Errors of the facade: one class for all, sub-classes where a caller would catch them apart.
 //
 // Every failure throws shm::error or one of its sub-classes, unless said otherwise: std::overflow_error and

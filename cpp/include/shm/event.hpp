@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Events: what happens to this process's use of a dict without its asking.
 //
 //   d.on_event([](const shm::event& e) { log(e.kind, e.pid); });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Formatting by {fmt}: fmt::print("{}\n", d) prints {"a": 1, "b": 2} as of one snapshot, in no particular order. Opt-in.
 // A json_dict prints as JSON.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::guard: holds a dict's lock for a scope. Writers of all processes wait; readers go on reading.
 //
 //   { shm::guard g{d, 1500ms}; if (g.recovered()) repair(); d["a"] = d["a"].value() * 2; }

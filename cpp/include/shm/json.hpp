@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON, by nlohmann/json: shm::json_dict, shm::json_serializer, and conversion of dicts to nlohmann::json. Opt-in.
 //
 //   shm::json_dict j{"config"};                      // objects are dicts, everything else (arrays too) is a leaf

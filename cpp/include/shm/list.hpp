@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All dicts of this system: whose they are, who uses them, what they take, which ones nobody will ever remove.
 //
 //   for (const auto& o : shm::list()) if (o.orphaned) shm::unlink(o.name);

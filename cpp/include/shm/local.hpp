@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // local_t<V>: what a dict's value is outside of shared memory.
 //
 // Of a plain value it is the value's type; of a nested dict<K, V> it is an unordered_map<K, local_t<V>>, recursively (a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::named_lock: a lock of the application, kept in a dict beside its keys. For jobs that only one process may do at a time.
 //
 //   auto job = d.named_lock("nightly");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How to open a dict: what to create it with, whether to create it, and when its name goes away.
 //
 // options is a plain value; setters return it, so that calls chain: shm::options{}.max_size(n).unlink(shm::never).

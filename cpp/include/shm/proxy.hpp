@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What d[key] is, if the dict's values are plain: a reference to one value in shared memory, for one expression.
 //
 // Every member is &&-qualified: `auto x = d["a"]; int m = x;` does not compile, so no proxy outlives the key and handle

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::replica<K, V>: a dict's data in this process, as a plain map that is brought up to date when one wants.
 //
 //   shm::replica r{d};                    // loads all of it

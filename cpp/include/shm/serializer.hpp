@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How values become bytes and bytes values: shm::serializer<T>, shm::writer, shm::reader.
 //
 // A serializer is a class template specialisation with

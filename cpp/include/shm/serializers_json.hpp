@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Serializers through nlohmann/json, for whatever has its to_json and from_json. Opt-in. Not for keys.
 //
 //   serializer         name        bytes of a whole value

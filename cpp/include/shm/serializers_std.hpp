@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Serializers of the standard library's types.
 //
 //   type                                     name           bytes

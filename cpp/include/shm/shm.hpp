@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything of the facade that needs nothing but the core. shm/json.hpp and shm/fmt.hpp are included by who wants them.
 #pragma once
 

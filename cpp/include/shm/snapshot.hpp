@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::snapshot<K, V>: a dict as it was after one commit, whatever is written meanwhile. Blocks nobody.
 //
 //   for (auto [key, value] : d.snapshot()) ...   // by value: each step reads one entry

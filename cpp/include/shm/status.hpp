@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a dict and its users are like just now: figures for people, programs and graphs.
 //
 //   shm::status s = d.status();   s.shared.keys, s.local.pins, ...

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::transaction<K, V>: several changes that become visible together, or not at all, even if the process is killed.
 //
 //   d.transact([](auto& tx) { tx["a"] = 1; tx.erase("b"); });           // commits at the end; a throw or tx.abort() does not

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shm::watcher<K, V>: every change of a dict, once, in the order of their commits, as it happens.
 //
 //   for (auto& c : d.watch()) ...                         // until stop(); waits without polling

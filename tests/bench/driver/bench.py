@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the benchmark: starts the servers, measures what the plan says, writes bench.json, the report and the charts.
 
 Started by tests/bench/run, which builds what is needed first.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bar charts as SVG, drawn by gnuplot."""
 
 import shutil

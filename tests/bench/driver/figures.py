@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics, in one place: medians over rounds, and ratios of systems within one run."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: runs of the harness (each one data set, all peers in turn) for --quick and for everything."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dictionaries of Python's world, measured as the harness measures: prints the same JSON lines, one round."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report in Markdown, and the ranking that ends it."""
 
 import os

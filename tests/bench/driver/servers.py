@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis and memcached, started on Unix sockets for one benchmark and stopped by their process ids."""
 
 import os

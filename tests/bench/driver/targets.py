@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What shmdict has to reach against its peers, and whether it does."""
 
 from dataclasses import dataclass

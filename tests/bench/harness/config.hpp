@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one run of the harness measures: given on the command line, the same in every worker.
 #pragma once
 

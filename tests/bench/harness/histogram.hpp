@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Latencies in logarithmic bins of 1 %, from 1 ns to 10 s, and the exact maximum.
 #pragma once
 

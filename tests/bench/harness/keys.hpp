@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys, and the order in which a worker uses them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Measures some peers on one data set: forks the worker processes, which print JSON lines, and cleans up after them.
 #include <signal.h>
 #include <sys/prctl.h>

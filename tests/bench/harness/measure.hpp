@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The workloads, written once for all peers.
 //
 // A peer is a class template over key and value with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the workers of one run share: a barrier and a place for each one's results, in memory that children inherit.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the harness measures: a peer, of which it knows only this interface, and the table of all peers.
 // One virtual call stands for one measurement, never for one operation.
 #pragma once

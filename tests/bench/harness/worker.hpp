@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One worker: a thread of one of the processes. All of them walk through the same schedule, with a barrier around each
 // measurement; the first prints a JSON line for it.
 #pragma once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares the instructions of a get, a put, a new key and an entry of an iteration with stored figures; --update stores what it counted.
 
 --watchers: compares puts that nobody watches with puts that ten watchers, awake, will read: equal to the instruction.

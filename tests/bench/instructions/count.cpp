@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a get, a put, a new key and an entry of an iteration cost in instructions, counted by Callgrind: each operation runs
 // twice, for two lengths, and Callgrind writes its counts after each. The difference of both is free of everything but the
 // operations. The dict is small enough for Valgrind, its keys are used in the same order each time, and its hash seed is the

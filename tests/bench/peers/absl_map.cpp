@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // absl::flat_hash_map, reserved for all keys; strings are looked up by string_view. It may have been compiled for C++14,
 // with a string_view of its own, so that its own transparent hash does not take std's.
 #include <absl/container/flat_hash_map.h>

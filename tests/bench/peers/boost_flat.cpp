@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // boost::concurrent_flat_map on an allocator of Boost.Interprocess, reserved for all keys: it locks groups by itself. Its
 // documentation promises nothing about use across processes.
 #include <boost/unordered/concurrent_flat_map.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // boost::unordered_map in a managed_shared_memory of Boost.Interprocess, behind one mutex; reserved for all keys, strings
 // are looked up by string_view.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <boost/interprocess/sync/interprocess_mutex.hpp>
 
 #include "boost_map.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys and values as bytes, for peers that store nothing else.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // LMDB on tmpfs, MDB_NOSYNC | MDB_WRITEMAP: a read transaction renewed per get, one commit per put. Integer keys as
 // MDB_INTEGERKEY; two levels as one longer key.
 #include <lmdb.h>

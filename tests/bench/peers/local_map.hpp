@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What peers inside of one process have in common: maps with the interface of std::unordered_map, and memory as malloc
 // counts it.
 #pragma once

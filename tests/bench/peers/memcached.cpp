@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // memcached through libmemcached over a Unix socket, binary protocol; one request, one reply. Keys are text there: numbers
 // become decimal. Counters are keys of their own, because memcached adds to decimal text only.
 #include <libmemcached/memcached.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One request, one reply.
 #include "redis.hpp"
 

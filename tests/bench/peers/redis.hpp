@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Redis through hiredis over a Unix socket. Two levels are a Redis hash per group; counters are keys of their own, because
 // Redis adds to decimal text only.
 #pragma once

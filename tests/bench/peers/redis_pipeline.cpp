@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A hundred requests are sent before the first reply is read: what a server can do for who asks for many keys at once.
 #include "redis.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // shmdict through its C++ facade, default options; huge pages once it is loaded, as the guide advises for large dicts.
 #include <shm/dict.hpp>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SQLite on tmpfs: write-ahead log, synchronous=OFF, statements prepared once, one implicit transaction per statement.
 #include <sqlite3.h>
 #include <unistd.h>

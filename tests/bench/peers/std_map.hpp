@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // std::unordered_map, reserved for all keys; strings are looked up by string_view.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // tbb::concurrent_hash_map with buckets for all keys; an accessor locks one entry. A string to look up lies in a buffer
 // that each thread keeps: nothing is allocated for it.
 #include <tbb/concurrent_hash_map.h>

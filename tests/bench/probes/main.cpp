@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What does not fit the harness: how long the machine itself stalls, how long attaching takes, how long a sleeper takes to
 // wake. Prints one JSON line.
 #include <CLI/CLI.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One process takes the time and wakes; the other, which sleeps, looks at the clock as soon as it runs again. By a futex, and
 // by a put that a follower waits for.
 #include <linux/futex.h>

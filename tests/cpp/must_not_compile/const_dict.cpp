@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A const dict is read only.
 #include <shm/shm.hpp>
 

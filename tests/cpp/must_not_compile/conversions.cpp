@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nothing converts by accident, and owners are not copied.
 #include <shm/json.hpp>
 #include <shm/shm.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Proxies live for one expression.
 #include <shm/shm.hpp>
 

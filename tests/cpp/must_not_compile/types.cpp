@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Types that cannot be shared, or cannot be keys.
 #include <memory>
 #include <shm/shm.hpp>

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # conan create of shmdict's recipe, static and shared, with no remote. Conan comes from PyPI into a virtual environment, its
 # home is apart from the user's; both are kept in WORK for the next run. The header libraries that the recipe requires are
 # the system's, see system_header_library.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Test only: the system's header of a library under the name and version that ConanCenter has it by, so that shmdict's
 # recipe is tested without a remote. Which one: --name and --version.
 import os

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the host asks of its plugin, by dlsym(). Functions return 0, or what() of the error is on stderr.
 #pragma once
 

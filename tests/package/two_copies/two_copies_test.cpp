@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A host with the shared library loads a plugin that was linked with the static one: two copies of the core in one
 // process, two attachees of one dict. The host exports the symbols of its facade and the plugin hides none of its own:
 // the dynamic linker has every chance to mix them up.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Arithmetic on stored values: what would overflow a signed integer throws, and the value is kept.
 // Unsigned integers wrap, as everywhere in C++. Types that are not numbers use their own operators.
 #pragma once

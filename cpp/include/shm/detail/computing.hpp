@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What get_or_compute() of dicts and json_dicts does: of all that ask for one key at a time, one computes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole keys and values as bytes, and back.
 //
 // A string or vector of bytes is its bytes, nothing is copied; a scalar is sizeof little-endian bytes; everything else is

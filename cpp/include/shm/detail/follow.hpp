@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The core's follower for watchers and replicas, and which changes of the tree belong to what is watched.
 //
 // Thread safety: one thread at a time, but for stop().

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Names of the facade's templates, for headers that refer to each other.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The core's handle, shared by a dict, its dict_refs, guards and snapshots.
 //
 // close() makes every user but the snapshots see a closed dict; the core's handle itself ends with the last snapshot.

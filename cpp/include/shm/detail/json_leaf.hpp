@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON values as bytes: CBOR, and what all formats have in common. Bytes are untrusted: bounded depth, bounded memory.
 #pragma once
 

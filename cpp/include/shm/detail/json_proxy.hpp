@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What j[key] is: a leaf or an object of a json_dict, for one expression.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // JSON values in nested dicts: objects are dicts, everything else (arrays too) is a leaf in CBOR.
 #pragma once
 

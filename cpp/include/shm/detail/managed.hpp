@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a dict that owns its handle offers round its entries: status, named locks, events, backups. Of dict and json_dict.
 #pragma once
 

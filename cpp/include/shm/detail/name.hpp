@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Type names, put together at compile time: `vec<tuple<i64,str>>`.
 #pragma once
 

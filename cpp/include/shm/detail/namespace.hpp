@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The namespace of the facade: shm, and inline within it one that names the library's version and whether the core is
 // linked in or shared. Nobody writes its name. What is inline or a template is compiled into every program and plugin under
 // names that the dynamic linker unifies within a process; with this one in them, a plugin that brings a core of its own,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What d[key] is, if the dict's values are dicts: the nested dict under a key, looked up anew by each operation.
 //
 // Every member is &&-qualified, as those of value_proxy. A missing dict reads as an empty one; conversion to local data

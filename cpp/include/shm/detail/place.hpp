@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Places: where in the tree an operation happens.
 //
 // root_place and node_place are a dict that is there; child_place is the dict under a key of another place, looked up at

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The core's reading and updating calls with typed results. Every lookup of the facade ends in raw_get.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole (sub)trees: read from a snapshot into local data, written from local data or ranges.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What can be changed in a dict: the same for dicts, refs, transactions and nested proxies.
 #pragma once
 
