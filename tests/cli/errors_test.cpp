@@ -279,12 +279,12 @@ TEST_CASE("a value that cannot be read costs itself, and is told with its path a
   CHECK_THAT(r.err, contains("/in/bad"));
   CHECK_THAT(r.err, contains("--bytes"));
   CHECK(shell::shmdict({"get", name, "/in/bad", "--bytes"}).out == "\xff");
-  r = shell::shmdict({"keys", name, "-r", "--json"});
+  r = shell::shmdict({"keys", name, "-R", "--json"});
   CHECK(r.code == 8);
   int errors = 0;
   for (const auto& e : json::parse(r.out)) errors += e.contains("error") ? 1 : 0;
   CHECK(errors == 1);
-  r = shell::shmdict({"keys", name, "-r", "-l"});
+  r = shell::shmdict({"keys", name, "-R", "-l"});
   CHECK(r.code == 8);
   CHECK_THAT(r.out, contains("/a"));
   CHECK_THAT(r.out, contains("(the stored bytes are not JSON"));

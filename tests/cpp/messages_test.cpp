@@ -127,3 +127,13 @@ TEST_CASE("a null pointer is no key") {
   Own<shm::json_dict> j("messages.null_json");
   CHECK(support::code_of([&] { j.d["a"][null] = 1; }) == SHMD_ERR_INVALID_ARGUMENT);
 }
+
+TEST_CASE("a corrupt object is told without names of the C interface, and a dict's own name stays as it is") {
+  CHECK(shm::detail::last_message(SHMD_ERR_CORRUPT, "x").find("shmd_") == std::string::npos);
+  shmd_dict* d = nullptr;
+  CHECK(shmd_put(d, shmd_root(), "a", 1, "b", 1, 0) == SHMD_ERR_CLOSED);
+  support::Name name("shmd_name");
+  shm::dict<std::string, int> ints{name, support::small()};
+  CHECK_THAT(support::message_of([&] { ints.at("a"); }), contains("dict '" + name.str() + "' has no key"));
+  CHECK_THAT(support::message_of([&] { ints[std::string(70000, 'k')] = 1; }), contains("dict '" + name.str() + "': "));
+}

@@ -257,6 +257,9 @@ SHM_COLD inline std::string last_message(int code, const std::string& dict) {
   std::string message = info != nullptr ? info->message : shmd_error_message(code);
   const auto colon = message.find(": ");
   if (message.compare(0, 5, "shmd_") == 0 && colon != std::string::npos) message.erase(0, colon + 2);
+  for (std::size_t at = 0; (at = message.find(" shmd_", at)) != std::string::npos;) // a dict's name stands in quotes
+    message.compare(at + 1, 10, "shmd_check") == 0 ? message.replace(at + 1, 10, "`shmdict check`")
+                                                   : message.erase(at + 1, 5);
   const std::string prefix = "dict '" + dict + "'";
   if (!dict.empty() && message.find(prefix) == std::string::npos) message.insert(0, prefix + ": ");
   return message;
