@@ -219,8 +219,9 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
   int result = place == IN_FILE ? shmd_object_build(a, super) : shmd_object_create(a, super, o->permissions);
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_engine_format(a);
-  if (result >= 0 && place == NAMELESS) shmd_os_stay_unnamed(a->object_fd);
   if (result >= 0) result = shmd_presence_join(a);
+  if (result >= 0 && place == NAMELESS)
+    shmd_os_stay_unnamed(a->object_fd); /* without /proc the join went by that name */
   if (result >= 0) result = shmd_presence_say(a);
   if (result >= 0) result = shmd_slot_take(a);
   if (result >= 0) result = run_init(a, o);

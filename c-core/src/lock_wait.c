@@ -93,12 +93,14 @@ static int timed_out(shmd_attachment* a, uint64_t word, uint64_t waited, uint64_
   return code;
 }
 
-/* Another copy of the library in this process holds the lock, for this very thread. */
+/* Another copy of the library in this process holds the lock, for this very thread. What is unknown of the owner, or of us, is
+ * equal to nothing: in two containers without /proc both may be process 1. */
 static bool would_deadlock(const shmd_attachment* a, const shmd_lock_thread* me, uint64_t word) {
   const shmd_control* c = shmd_control_of(a);
   const uint64_t name = word & SHMD_LOCK_SLOT_MASK;
   const shmd_slot* entry;
   if (name == 0 || name > a->max_processes || name == shmd_load_acquire(&a->owner)) return false;
+  if (a->start_time == 0 || a->pid_space == 0) return false;
   entry = shmd_slot_of(a, (uint32_t)name - 1);
   return shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_acquire(&entry->pid) == a->pid &&
          shmd_load_acquire(&entry->start_time) == a->start_time &&
