@@ -80,8 +80,12 @@ int shmd_os_process_held(int fd, uint64_t first, uint64_t count); /* by a descri
 
 /* A mark tells a description that we made from whatever else its number may lead to by now: a program may close
  * descriptors that it does not know, and get the numbers for its own files. It lasts as long as the description. */
-int shmd_os_mark(int fd, uint64_t* mark);   /* never 0 */
-bool shmd_os_marked(int fd, uint64_t mark); /* whether the number still leads to the description so marked */
+typedef struct shmd_mark {
+  uint64_t device, inode;
+  uint64_t byte; /* 0: the system has no such locks, and device and inode have to do */
+} shmd_mark;
+int shmd_os_mark(int fd, shmd_mark* mark);
+bool shmd_os_marked(int fd, const shmd_mark* mark); /* whether the number leads to the description so marked */
 
 /* ---- waiting on the low half of a shared 64-bit word, across processes ---- */
 /* Returns when woken, when the low 32 bits are not `expected`, or after `timeout` ns. Spurious returns are allowed. */
@@ -98,8 +102,8 @@ uint64_t shmd_os_pid(void);
 uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right after fork() too */
 uint64_t shmd_os_start_time(void); /* of this process; 0 = unknown, and then equal to no other */
 uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 = unknown, equal to no other */
-/* Whether the process `pid` of this process's pid namespace, begun at `start`, has the file `inode` mapped at `address`: what
- * a program executed in its place has not. 1, 0; negative: it cannot be told. */
+/* Whether the process `pid` of this process's pid namespace, begun at `start`, has a mapping of the file `inode` that
+ * begins at `address`: what a program executed in its place has not. 1, 0; negative: it cannot be told. */
 int shmd_os_process_maps(uint64_t pid, uint64_t start, uint64_t address, uint64_t inode);
 bool shmd_os_thread_lives(uint64_t thread); /* a thread of this process */
 void shmd_os_program(char* buffer, size_t size);

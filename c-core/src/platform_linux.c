@@ -308,23 +308,34 @@ int shmd_os_process_held(int fd, uint64_t first, uint64_t count) {
  * other description holds the byte; asked for the process, that a description does. Through any other description of the file
  * both answers are "held", or both "free" once ours is closed. So it is all the same what else the number leads to: another
  * open of the same object, or one of the anonymous files, which share one inode. */
-int shmd_os_mark(int fd, uint64_t* mark) {
+int shmd_os_mark(int fd, shmd_mark* mark) {
   static uint64_t count;
   struct flock lock;
+  struct stat s;
   int result = -EAGAIN, tries;
+  if (fstat(fd, &s) != 0) return -errno;
+  if (mark->device != (uint64_t)s.st_dev)
+    mark->device = (uint64_t)s.st_dev; /* the same for a description of the same file, */
+  if (mark->inode != (uint64_t)s.st_ino) mark->inode = (uint64_t)s.st_ino; /* which other threads may be asking for */
   for (tries = 0; tries < 8 && result == -EAGAIN; ++tries) {
-    uint64_t random = 0;
+    uint64_t random = 0, byte;
     (void)getrandom(&random, sizeof random, GRND_NONBLOCK);
     random ^= (shmd_os_now() ^ (shmd_os_pid() << 32)) + shmd_local_add(&count, 1);
-    *mark = MARKS | (random & (MARKS - 2));
-    result = shmd_os_byte_held(fd, *mark, 1);
-    result = result > 0 ? -EAGAIN : byte_lock(fd, F_OFD_SETLK, F_RDLCK, *mark, 1, &lock);
+    byte = MARKS | (random & (MARKS - 2));
+    result = shmd_os_byte_held(fd, byte, 1);
+    result = result > 0 ? -EAGAIN : byte_lock(fd, F_OFD_SETLK, F_RDLCK, byte, 1, &lock);
+    shmd_local_store(&mark->byte, result == 0 ? byte : 0);
   }
   return result;
 }
 
-bool shmd_os_marked(int fd, uint64_t mark) {
-  return fd >= 0 && shmd_os_byte_held(fd, mark, 1) == 0 && shmd_os_process_held(fd, mark, 1) == 1;
+/* The file first: whatever else the number leads to is not even asked for locks. */
+bool shmd_os_marked(int fd, const shmd_mark* mark) {
+  const uint64_t byte = shmd_load_acquire(&mark->byte);
+  struct stat s;
+  if (fd < 0 || fstat(fd, &s) != 0 || (uint64_t)s.st_ino != mark->inode || (uint64_t)s.st_dev != mark->device)
+    return false;
+  return byte == 0 || (shmd_os_byte_held(fd, byte, 1) == 0 && shmd_os_process_held(fd, byte, 1) == 1);
 }
 
 /* ---- waiting ---- */

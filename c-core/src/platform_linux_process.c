@@ -126,14 +126,14 @@ typedef struct maps_line {
   size_t length;
 } maps_line;
 
+/* A mapping that begins at `address`: one that only reaches there may be another program's, which has the file elsewhere. */
 static bool line_says(maps_line* line, uint64_t address, uint64_t inode) {
-  unsigned long long start, end, found;
+  unsigned long long start, found;
   line->text[line->length] = '\0';
   line->length = 0;
-  if (sscanf(line->text, "%llx-%llx %*s %*s %*s %llu", &start, &end, &found) !=
-      3) /* NOLINT(cert-err34-c): the kernel's */
+  if (sscanf(line->text, "%llx-%*x %*s %*s %*s %llu", &start, &found) != 2) /* NOLINT(cert-err34-c): the kernel's */
     return false;
-  return address >= start && address < end && found == inode;
+  return start == address && found == inode;
 }
 
 /* 1, 0; -ENODATA: the file is empty; negative: not readable. */

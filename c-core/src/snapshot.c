@@ -97,14 +97,22 @@ void shmd_engine_after_fork(shmd_attachment* a) {
   (void)pthread_mutex_init(&a->pin_mutex, NULL);
 }
 
+void shmd_engine_lost(shmd_attachment* a) {
+  (void)pthread_mutex_lock(&a->pin_mutex);
+  ++a->forks;
+  a->pins = NULL;
+  (void)pthread_mutex_unlock(&a->pin_mutex);
+}
+
 /* ---- reading at a position ---- */
 
 int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
   if (s->forks != s->a->forks)
-    return shmd_fail(SHMD_ERR_SNAPSHOT_TOO_OLD,
-                     "dict '%s': the snapshot was taken by the parent process, which alone holds it; take one here",
-                     s->a->name);
+    return shmd_fail(
+        SHMD_ERR_SNAPSHOT_TOO_OLD,
+        "dict '%s': the snapshot was taken by the parent process, or before this one lost its slot; take a new one",
+        s->a->name);
   if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
   if (s->kind == SHMD_SNAP_OPTIMISTIC) {
     /* SYNC published: observes a commit under way, too: its first pass moves head before its second stores what readers
