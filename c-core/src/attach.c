@@ -332,6 +332,7 @@ int shmd_attach(const char* name, const shmd_options* options, shmd_attachment**
   shmd_registry_lock();
   result = attach_somehow(name, options, out);
   if (result >= 0 && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result;
 }
@@ -361,6 +362,7 @@ int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep) {
     left = shmd_presence_end(a);
     if (result == 0) result = left;
     delete_attachment(a, true);
+    shmd_registry_keep();
   }
   shmd_registry_unlock();
   return result;
@@ -372,6 +374,7 @@ int shmd_unlink_name(const char* name) {
   shmd_registry_lock();
   result = AGAIN;
   for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) result = shmd_name_unlink(name);
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result == AGAIN ? shmd_fail(SHMD_ERR_BUSY, "dict '%s' kept being created anew; try again", name) : result;
 }

@@ -77,6 +77,7 @@ typedef struct shmd_attachment {
 
   /* snapshot.c */
   uint64_t forks; /* how often this attachment was inherited */
+  uint64_t lives; /* the same, and how often its slot was lost: pins of a former life hold nothing */
   pthread_mutex_t pin_mutex;
   struct shmd_pin* pins; /* pins of this process's threads */
 

@@ -34,6 +34,8 @@ static int checked(const shmd_attachment* a, int fd, int earlier) {
   return earlier != 0 ? earlier : fd < 0 ? fd : -ENOENT;
 }
 
+bool shmd_descriptor_file(const shmd_attachment* a) { return leads_here(a, a->object_fd); }
+
 /* Any descriptor that leads to the object will do, ours or not: opening it anew acts on nothing. */
 int shmd_descriptor_reopen(const shmd_attachment* a, bool writable) {
   const int liveness = shmd_load_int_acquire(&a->liveness_fd);

@@ -16,7 +16,9 @@
 
 #include "core.h"
 
-void shmd_descriptor_mark(shmd_attachment* a);                            /* marks a->object_fd, once */
+void shmd_descriptor_mark(shmd_attachment* a); /* marks a->object_fd, once */
+bool shmd_descriptor_file(
+    const shmd_attachment* a); /* a->object_fd leads to the object, be it by another description */
 bool shmd_descriptor_object(const shmd_attachment* a);                    /* it still leads to our description */
 bool shmd_descriptor_liveness(const shmd_attachment* a);                  /* the same of a->liveness_fd */
 int shmd_descriptor_info(const shmd_attachment* a, shmd_file_info* info); /* of the object, by whichever way */

@@ -7,7 +7,7 @@
  * next step of ours that makes a system call anyway (shmd_liveness_keep).
  *
  * What is declared in attach.h: shmd_slot_alive, shmd_slot_lives, shmd_slot_release, shmd_liveness_keep.
- * Lock discipline: the rescue mutex is held for system calls that do not wait; nothing else is taken with it in hand.
+ * Lock discipline: the rescue mutex is held for system calls, and some ms at most; only the pin mutex is taken with it in hand.
  */
 #ifndef SHMD_LIVENESS_H
 #define SHMD_LIVENESS_H

@@ -300,7 +300,7 @@ static int allocate_otherwise(shmd_attachment* a, uint64_t first, uint64_t size)
 int shmd_object_allocate(shmd_attachment* a, uint64_t offset, uint64_t size) {
   const uint64_t first = offset & ~(uint64_t)(SHMD_PAGE - 1), length = align_up(offset + size, SHMD_PAGE) - first;
   const int result =
-      shmd_descriptor_object(a) ? shmd_os_allocate(a->object_fd, first, length) : allocate_otherwise(a, first, length);
+      shmd_descriptor_file(a) ? shmd_os_allocate(a->object_fd, first, length) : allocate_otherwise(a, first, length);
   if (result >= 0) return 0;
   if (result == -ENOSPC || result == -EDQUOT || result == -EFBIG || result == -ENOMEM)
     return shmd_fail_errno(

@@ -72,6 +72,12 @@ bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial) {
   return at != NULL;
 }
 
+void shmd_registry_keep(void) {
+  shmd_attachment* a;
+  for (a = registry; a != NULL; a = a->next)
+    if (a->process_bytes) (void)shmd_liveness_keep(a);
+}
+
 void shmd_attach_each(void (*function)(shmd_attachment* a)) {
   shmd_attachment* a;
   shmd_registry_lock();
@@ -107,8 +113,8 @@ static void after_fork_parent(void) {
     /* closed, not unlocked: the child has the description too */
     if (shmd_os_marked(a->child_fd, &a->child_mark)) shmd_os_close(a->child_fd);
     a->child_fd = -1;
-    if (a->process_bytes) (void)shmd_liveness_keep(a); /* that close let them go */
   }
+  shmd_registry_keep();
   (void)pthread_mutex_unlock(&registry_mutex);
 }
 

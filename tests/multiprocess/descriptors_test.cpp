@@ -608,7 +608,8 @@ int serve(shmd_dict* d, const std::string& name, std::atomic<int>& stage) {
         if (put(d, "sum", get(d, "sum") + 1) != 0 || shmd_unlock(d) != 0) return 2;
       }
       Child grandchild([&] { return use(d) == 0 ? 0 : 1; });
-      return grandchild.join() == 0 ? 0 : 3;
+      if (grandchild.join() != 0) return 3;
+      return 0;
     });
     if (put(d, "parent", 1) != 0) return 1;
     if (worker.join() != 0) return 2;
@@ -700,21 +701,58 @@ TEST_CASE("a process that came by name sees a worker without descriptors live, a
 
 // ---- no descriptor left ----
 
-// The mechanism: hold_name() in presence.c needs none.
+// How many slots' bytes are held, as a stranger sees it.
+int held_slots(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR);
+  int count = 0;
+  for (off_t i = 0; i < 256; ++i) {
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_start = (off_t{1} << 61) + 4096 + i;
+    lock.l_len = 1;
+    if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) ++count;
+  }
+  close(fd);
+  return count;
+}
+
+// The mechanism: hold_name() in presence.c needs none. shmd_registry_keep(): a process's own locks go with each descriptor of the
+// object that it closes.
 TEST_CASE("the last close removes the name though no descriptor is free, and forked children write", "[descriptors]") {
   const Name name("nofile");
+  Shared<std::atomic<int>> stage;
   Child child([&] {
     struct rlimit limit = {40, 40};
+    std::vector<int> mine;
     Handle d(name);
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+    for (int fd = dup(0); fd >= 0; fd = dup(0)) mine.push_back(fd);
+    Child grandchild([&] {
+      if (put(d, "x", 1) != 0) return 1;
+      for (const int fd : mine) close(fd);
+      {
+        const Handle reader(name, [] {
+          shmd_options o = small_options();
+          o.flags = SHMD_READ_ONLY;
+          return o;
+        }());
+        const Handle again(name);
+        if (get(reader, "x") != 1) return 2;
+      }
+      if (shmd_list([](void*, const shmd_object_info*) { return 0; }, nullptr) < 0) return 3;
+      *stage = 1;
+      return eventually([&] { return *stage == 2; }) ? 0 : 4;
+    });
+    if (!eventually([&] { return *stage == 1; })) return 2;
+    close(mine.back());
+    const int held = held_slots(name.path());
+    *stage = 2;
+    if (grandchild.join() != 0) return 3;
+    if (held != 2 || held_slots(name.path()) != 1) return 4;
     while (dup(0) >= 0) {
     }
-    const pid_t grandchild = fork();
-    if (grandchild == 0) _exit(put(d, "x", 1) == 0 ? 0 : 1);
-    int status = 1;
-    if (waitpid(grandchild, &status, 0) != grandchild || status != 0) return 2;
-    if (use(d) != 0 || d.close() != 0) return 3;
-    return name.exists() ? 4 : 0;
+    if (use(d) != 0 || d.close() != 0) return 5;
+    return name.exists() ? 6 : 0;
   });
   REQUIRE(child.join() == 0);
 }
