@@ -65,8 +65,7 @@ int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info) {
   describe(a, word, info);
   if (!info->held) return 0;
   info->by_this_thread = shmd_lock_mine(a);
-  info->alive = info->slot == a->slot || (info->slot < a->max_processes &&
-                                          shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + info->slot, 1) == 1);
+  info->alive = shmd_slot_lives(a, info->slot);
   return 0;
 }
 
@@ -93,17 +92,20 @@ static int timed_out(shmd_attachment* a, uint64_t word, uint64_t waited, uint64_
   return code;
 }
 
-/* Another copy of the library in this process holds the lock, for this very thread. */
+/* Another copy of the library in this process holds the lock, for this very thread; and not a program that ran before it executed
+ * this one, which has the same pid and start time. What is unknown of the owner, or of us, is
+ * equal to nothing: in two containers without /proc both may be process 1. */
 static bool would_deadlock(const shmd_attachment* a, const shmd_lock_thread* me, uint64_t word) {
   const shmd_control* c = shmd_control_of(a);
   const uint64_t name = word & SHMD_LOCK_SLOT_MASK;
   const shmd_slot* entry;
   if (name == 0 || name > a->max_processes || name == shmd_load_acquire(&a->owner)) return false;
+  if (a->start_time == 0 || a->pid_space == 0) return false;
   entry = shmd_slot_of(a, (uint32_t)name - 1);
   return shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_acquire(&entry->pid) == a->pid &&
          shmd_load_acquire(&entry->start_time) == a->start_time &&
          shmd_load_acquire(&entry->pid_space) == a->pid_space &&
-         ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0;
+         ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0 && shmd_slot_lives(a, (uint32_t)name - 1);
 }
 
 /* ---- waiting ---- */
@@ -163,6 +165,8 @@ int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags,
   word = shmd_load_acquire(&c->lock);
   if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result - 1;
   if (limit != 0 && (result = spin(a, me, flags, how)) != 0) return result - 1;
+  result = shmd_liveness_keep(a); /* who sleeps may as well look after its own byte */
+  if (result < 0) return result;
   seen_at = start = shmd_os_now();
   for (;;) {
     word = shmd_load_acquire(&c->lock);
