@@ -290,7 +290,7 @@ static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* k
   uint64_t ref;
   if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
       shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
-      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT)
+      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT || !shmd_read_within(&a->reader, &f))
     return false;
   *answer = ask(a, update, context, f.value, f.value_size, value, size);
   return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);

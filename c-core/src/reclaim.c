@@ -231,6 +231,8 @@ static int clean_step(shmd_tx* t, uint64_t budget, uint32_t how) {
     id = SHMD_GET_C(t, victim);
   }
   at = ahead = SHMD_GET_C(t, victim_at);
+  if (id >= a->segment_count || SEG(id, used) > a->segment_size)
+    return (void)shmd_tx_astray(t, SHMD_S(t, id, used)), SHMD_ERR_CORRUPT;
   end = shmd_segment_offset(a, id) + SEG(id, used);
   live = SEG(id, live);
   shmd_cold_begin(t, &cold);

@@ -133,14 +133,13 @@ static int corrupt(const shmd_snapshot* s) {
  * their sweep. Ids are used again: another generation is another dict. The root's parent has no generation. */
 static bool lived(const shmd_snapshot* s, shmd_node node) {
   const shmd_attachment* a = s->a;
-  /* entries beyond have no memory: only a handle that the application made up leads there */
-  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->nodes_allocated) / sizeof(shmd_node_entry);
+  const uint64_t known = shmd_known_nodes(a); /* only a handle that the application made up leads beyond */
   uint64_t self = SHMD_PAIR(node.generation, node.id);
   int depth;
   for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
     const uint64_t at = a->super->nodes_offset + SHMD_LOW(self) * sizeof(shmd_node_entry);
     uint64_t identity;
-    if (SHMD_LOW(self) >= known || SHMD_LOW(self) >= a->super->node_capacity) return false;
+    if (SHMD_LOW(self) >= known) return false;
     identity = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, identity));
     if (identity != SHMD_PAIR(SHMD_HIGH(self), SHMD_NODE_LIVE) &&
         (s->kind != SHMD_SNAP_PINNED || identity != SHMD_PAIR(SHMD_HIGH(self) + 1, SHMD_NODE_SWEEPING) ||
@@ -155,19 +154,20 @@ static bool lived(const shmd_snapshot* s, shmd_node node) {
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
   const shmd_attachment* a = s->a;
   const bool root = shmd_is_root(node);
-  uint64_t steps;
+  uint64_t steps, known = 0;
   *id = node.id;
   if (root) {
     *id = (uint32_t)shmd_snapshot_word(s, a->super->control_offset + offsetof(shmd_control, root_node));
-    for (steps = 0; *id < a->super->node_capacity; ++steps) {
+    known = shmd_known_nodes(a); /* after the root's id: the root may be a new one */
+    for (steps = 0; *id < known; ++steps) {
       const uint64_t at = a->super->nodes_offset + *id * sizeof(shmd_node_entry);
       const uint64_t born = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, self));
       if (s->kind != SHMD_SNAP_PINNED || born <= s->position) break;
-      if (steps > a->super->node_capacity) return corrupt(s);
+      if (steps > known) return corrupt(s);
       *id = (uint32_t)shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
     }
   }
-  if (root && (*id == 0 || *id >= a->super->node_capacity)) return corrupt(s);
+  if (root && (*id == 0 || *id >= known)) return corrupt(s);
   if (!root && !lived(s, node))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
   *ref =
