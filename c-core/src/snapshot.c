@@ -9,7 +9,9 @@
 #include "error.h"
 #include "index.h"
 #include "lock.h"
+#include "reclaim.h"
 #include "redo.h"
+#include "segment.h"
 #include "transaction.h"
 
 /* ---- pins ---- */
@@ -45,17 +47,34 @@ static void leave(void) {
   if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
 }
 
-static void drop_pin(shmd_attachment* a, shmd_pin* pin) {
+/* Whether what was reclaimable at no pin below `position` waits for somebody: nobody holds one there any more. */
+static bool left_behind(const shmd_attachment* a, uint64_t position) {
+  const shmd_control* c = shmd_control_of(a);
+  const uint64_t floor = shmd_load_acquire(&c->floor);
+  uint32_t i;
+  if (shmd_load_acquire(&c->sweep_count) == 0 && !shmd_reclaim_behind(a)) return false;
+  for (i = 0; i < a->max_processes; ++i)
+    if (shmd_pin_position(a, i, floor) <= position) return false;
+  return true;
+}
+
+/* True if it was the oldest pin of all, and held much back: the caller, once it has left(), is to catch up. */
+static bool drop_pin(shmd_attachment* a, shmd_pin* pin) {
+  bool oldest = false;
   shmd_pin** link;
   pthread_mutex_lock(&a->pin_mutex);
   for (link = &a->pins; *link != NULL; link = &(*link)->next) {
     if (*link == pin) {
       *link = pin->next;
-      if (a->slot != SHMD_NO_SLOT) store_pin(a);
+      if (a->slot != SHMD_NO_SLOT) {
+        store_pin(a);
+        oldest = left_behind(a, pin->position & ~UINT64_C(7));
+      }
       break;
     }
   }
   pthread_mutex_unlock(&a->pin_mutex);
+  return oldest;
 }
 
 /* Pins the state after the last commit. */
@@ -74,7 +93,7 @@ static int take_pin(shmd_attachment* a, bool revocable, shmd_pin* pin) {
   pthread_mutex_unlock(&a->pin_mutex);
   result = shmd_lock_quiesce(a);
   if (result < 0) {
-    drop_pin(a, pin);
+    (void)drop_pin(a, pin);
     return result;
   }
   pthread_mutex_lock(&a->pin_mutex);
@@ -266,10 +285,14 @@ int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
 }
 
 void shmd_snapshot_close(shmd_snapshot* s) {
+  shmd_attachment* a;
+  bool oldest;
   if (s == NULL || enter() < 0) return;
-  if (s->kind == SHMD_SNAP_PINNED) drop_pin(s->a, &s->pin);
+  a = s->a;
+  oldest = s->kind == SHMD_SNAP_PINNED && drop_pin(a, &s->pin);
   free(s);
   leave();
+  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(a);
 }
 
 uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s != NULL ? s->position : 0; }
@@ -382,7 +405,7 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   if (result >= 0) result = take_pin(a, false, pin);
   if (result >= 0) {
     result = open_view(d, node, key, key_size, pin, view);
-    if (result != 0) drop_pin(a, pin);
+    if (result != 0) (void)drop_pin(a, pin);
   }
   if (result != 0) free(pin);
   leave();
@@ -391,11 +414,13 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
 
 void shmd_view_close(shmd_dict* d, shmd_view* view) {
   shmd_pin* pin;
+  bool oldest;
   if (d == NULL || view == NULL || view->pin == NULL || enter() < 0) return;
   pin = (shmd_pin*)view->pin;
   view->pin = NULL;
   view->data = NULL;
-  drop_pin(d->attachment, pin);
+  oldest = drop_pin(d->attachment, pin);
   free(pin);
   leave();
+  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(d->attachment);
 }
