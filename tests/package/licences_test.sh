@@ -26,7 +26,7 @@ while IFS= read -r file; do
   [[ $(sed -n 1,2p "$file") == *"SPDX-License-Identifier: Apache-2.0"* ]] || fail "no SPDX line: $file"
 done < <(cd "$source" && find .ci CMakeLists.txt c-core cmake conan cpp examples tests -name build -prune -o -type f '(' -name '*.[ch]' -o \
   -name '*.[ch]pp' -o -name '*.py' -o -name '*.sh' -o -name '*.cmake' -o -name '*.in' -o -name '*.awk' -o -name '*.lua' \
-  -o -name '*.bash' -o -name '*.fish' -o -name '*.zsh' -o -name CMakeLists.txt -o -name Makefile -o -name run ')' \
+  -o -name '*.bash' -o -name '*.fish' -o -name '*.zsh' -o -name '*.go' -o -name CMakeLists.txt -o -name Makefile -o -name run ')' \
   -printf "$source/%p\n")
 [[ $checked -gt 300 ]] || fail "only $checked files were found under $source"
 
