@@ -292,10 +292,14 @@ TEST_CASE("a NUL byte behind, before or in a document is refused, with line and 
 
 TEST_CASE("a value that cannot be read costs itself, and is told with its path and what can be done") {
   const support::Name name("unreadable");
+  std::uint64_t before = 0;
   {
     shm::json_dict j{name, {{"a", 1}, {"in", {{"b", 2}}}}, kept()};
     shmd_node in{0, 0};
     REQUIRE(shmd_node_open(j.native_handle(), shmd_root(), "in", 2, 0, &in) == 0);
+    shmd_stats stats;
+    REQUIRE(shmd_stat(j.native_handle(), &stats) == 0);
+    before = stats.position;
     REQUIRE(shmd_put(j.native_handle(), in, "bad", 3, "\xff", 1, 0) >= 0);
   }
   for (const shell::words& line :
@@ -325,8 +329,12 @@ TEST_CASE("a value that cannot be read costs itself, and is told with its path a
   CHECK(r.code == 8);
   CHECK_THAT(r.out, contains("/a"));
   CHECK_THAT(r.out, contains("(the stored bytes are not JSON"));
-  r = shell::shmdict({"watch", name, "--since", "0", "-n", "1"});
+  r = shell::shmdict({"watch", name, "--since", std::to_string(before), "-n", "1"});
   CHECK(r.code == 0);
+  const auto change = json::parse(r.out);
+  CHECK(change["path"] == "/in/bad");
+  CHECK(change["value"].is_null());
+  CHECK_THAT(change["error"].get<std::string>(), contains("not JSON"));
   CHECK(shell::shmdict({"set", name, "/in/bad", "3"}).code == 0);
   CHECK(shell::shmdict({"dump", name, "--compact"}).out == "{\"a\":1,\"in\":{\"b\":2,\"bad\":3}}\n");
 }

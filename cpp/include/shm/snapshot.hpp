@@ -31,8 +31,12 @@ template <class K, class V, part Part>
 using part_t = std::conditional_t<Part == part::key, K,
                                   std::conditional_t<Part == part::value, local_t<V>, std::pair<K, local_t<V>>>>;
 
+template <class K>
+[[noreturn]] SHM_COLD void rethrow_entry(const snapshot_state& state, const shmd_entry& e) {
+  rethrow_in(root_place{state.dict(), nullptr}, text_of_key<K>(e.key, e.key_size));
+}
 template <class K, class V, part Part>
-part_t<K, V, Part> load_part(const cursor& c, shmd_dict* d) {
+SHM_INLINE part_t<K, V, Part> load_part(const cursor& c, const std::shared_ptr<snapshot_state>& state) {
   const shmd_entry& e = c.entry();
   try {
     if constexpr (Part == part::key)
@@ -42,7 +46,7 @@ part_t<K, V, Part> load_part(const cursor& c, shmd_dict* d) {
     else
       return {decode<K>(e.key, e.key_size), load_entry<V>(c.snapshot(), e)};
   } catch (const error&) {
-    rethrow_in(root_place{d, nullptr}, text_of_key<K>(e.key, e.key_size));
+    rethrow_entry<K>(*state, e);
   }
 }
 
@@ -64,9 +68,9 @@ class iterator {
   }
   explicit iterator(value_type found) : current_(std::move(found)) {}
 
-  value_type operator*() const { return current_ ? *current_ : load_part<K, V, Part>(*cursor_, state_->dict()); }
+  value_type operator*() const { return current_ ? *current_ : load_part<K, V, Part>(*cursor_, state_); }
   pointer operator->() const { // valid until the iterator moves
-    if (!current_) current_.emplace(load_part<K, V, Part>(*cursor_, state_->dict()));
+    if (!current_) current_.emplace(load_part<K, V, Part>(*cursor_, state_));
     return &*current_;
   }
   iterator& operator++() {

@@ -303,6 +303,8 @@ inline void not_in_transaction(shmd_dict* d, const char* what) {
     throw error(errc::in_transaction, std::string(what) + " is not possible inside this thread's own transaction");
 }
 
+inline constexpr follower::until never{}; // a constant: GCC warns of a temporary that is as empty
+
 // What wait_for() of dicts does: whether `holds` at last, which is asked again after each change at the place.
 template <class Holds>
 bool wait_at(watched_place place, const follower::until& end, const Holds& holds) {

@@ -111,7 +111,7 @@ class json_view : detail::proxy_tag {
   // Until what stands here, or under a key of it, is as wanted: as of json_dict.
   template <class Predicate>
   void wait(Predicate predicate) && {
-    static_cast<void>(detail::wait_at(detail::watched_place(place_), std::nullopt, [&] { return holds(predicate); }));
+    static_cast<void>(detail::wait_at(detail::watched_place(place_), detail::never, [&] { return holds(predicate); }));
   }
   template <class Predicate, class Rep, class Period>
   bool wait_for(Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {

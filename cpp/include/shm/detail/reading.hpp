@@ -187,7 +187,7 @@ class dict_reader {
   // false if the time is over and it is not true. Who holds the lock waits in vain; in a transaction: in_transaction.
   template <class Predicate>
   void wait(arg_t<K> key, Predicate predicate) const {
-    static_cast<void>(wait_at(watched_place(where(), key_at<K>(where(), key)), std::nullopt,
+    static_cast<void>(wait_at(watched_place(where(), key_at<K>(where(), key)), never,
                               [&] { return holds<mapped_type>(predicate, get(key)); }));
   }
   template <class Predicate, class Rep, class Period>
