@@ -50,8 +50,8 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in writes while a snapshot is held", 224},
     {"killed anywhere in the clear of the root while a snapshot is held", 249},
     {"killed anywhere in the end of ghosts", 113},
-    {"killed anywhere in a creation", 556},
-    {"killed anywhere in attaching, writing and detaching", 41},
+    {"killed anywhere in a creation", 557},
+    {"killed anywhere in attaching, writing and detaching", 42},
     {"killed anywhere when the last one closes", 2},
     {"killed anywhere in unlink", 1},
 };
