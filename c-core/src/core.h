@@ -111,4 +111,15 @@ SHMD_INLINE uint64_t* shmd_word(const shmd_attachment* a, uint64_t offset) {
   return (uint64_t*)(void*)(a->reader.base + offset);
 }
 
+/* Entries of the tables that have memory. Those beyond are not to be touched: the system would give them some. The words that
+ * say so only rise, before an entry's first use; whatever a neighbour stored there, the answer is within the table. */
+SHMD_INLINE uint64_t shmd_known_nodes(const shmd_attachment* a) {
+  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->nodes_allocated) / sizeof(shmd_node_entry);
+  return known < a->reader.node_capacity ? known : a->reader.node_capacity;
+}
+SHMD_INLINE uint64_t shmd_known_segments(const shmd_attachment* a) {
+  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->segments_allocated) / sizeof(shmd_segment);
+  return known < a->segment_count ? known : a->segment_count;
+}
+
 #endif

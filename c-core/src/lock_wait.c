@@ -276,12 +276,22 @@ static bool moved_on(const shmd_control* c, uint64_t word, uint64_t inner) {
          ((word & SHMD_LOCK_EXPLICIT) && shmd_load_acquire(&c->inner) != inner);
 }
 
-static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t inner) {
+/* Whether no write of a dead owner waits to be finished. A take-over moves the word first and repairs then, so a word that has
+ * moved does not say it: the dead owner may have committed a list that is not applied, or not published. Later writes, which
+ * know the pin, make this false for moments. */
+static bool repaired(const shmd_control* c) {
+  /* SYNC quiesce: observes that a list was applied, then that it was published. */
+  return shmd_load_acquire(&c->redo_length) == 0 && shmd_load_acquire(&c->head) == shmd_load_acquire(&c->published);
+}
+
+static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t inner, bool moved) {
   const shmd_control* c = shmd_control_of(a);
   const uint64_t start = shmd_os_now();
   uint64_t now, checked = start, pause = QUIESCE_PAUSE;
   for (;;) {
-    if (moved_on(c, word, inner)) return 0;
+    moved = moved || moved_on(c, word, inner);
+    if (moved && repaired(c)) return 0;
+    if (moved) word = shmd_load_acquire(&c->lock); /* of the one who repairs */
     now = shmd_os_now();
     if (now - checked >= CHECK_AFTER || now - start >= (uint64_t)a->timeout) {
       int result = look_after_owner(a, me, word, 0);
@@ -299,18 +309,20 @@ int shmd_lock_quiesce(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
   shmd_lock_thread* me = &shmd_lock_self;
   uint64_t word, inner;
+  bool moved;
   int result, i;
   shmd_full_barrier();
   /* SYNC quiesce: observes whether a write is under way; one that begins later sees what the caller stored before. */
   word = shmd_load_acquire(&c->lock);
   if ((word & SHMD_LOCK_SLOT_MASK) == 0) return 0;
   inner = shmd_load_acquire(&c->inner);
-  if ((word & SHMD_LOCK_EXPLICIT) && (inner & 1) == 0) return 0;
+  moved = (word & SHMD_LOCK_EXPLICIT) && (inner & 1) == 0;
   if (shmd_lock_mine(a)) return 0;
   for (i = 0; i < SPINS; ++i) {
-    if (moved_on(c, word, inner)) return 0;
+    moved = moved || moved_on(c, word, inner);
+    if (moved && repaired(c)) return 0;
     shmd_pause();
   }
   result = shmd_hold_ready(a, me);
-  return result < 0 ? result : quiesce_slowly(a, me, word, inner);
+  return result < 0 ? result : quiesce_slowly(a, me, word, inner, moved);
 }

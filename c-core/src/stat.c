@@ -59,7 +59,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   s->index_bytes = shmd_load_acquire(&c->index_bytes);
   s->log_bytes = shmd_load_acquire(&c->log_bytes);
   root = shmd_load_acquire(&c->root_node);
-  if (SHMD_LOW(root) < a->reader.node_capacity) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
+  if (SHMD_LOW(root) < shmd_known_nodes(a)) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
   s->nodes = shmd_load_acquire(&c->node_count) - (shmd_load_acquire(&c->hidden_node) != 0 ? 2 : 1);
   s->position = shmd_load_acquire(&c->published);
   s->commits = shmd_load_acquire(&c->commits);
