@@ -218,7 +218,7 @@ TEST_CASE("two processes 1 of two containers without /proc wait for each other's
   Handle d(name);
   Shared<std::atomic<int>> stage;
   const auto in_container = [&](auto body) {
-    return [&stage, body] {
+    return [body] {
       if (!hide_proc() || unshare(CLONE_NEWPID) != 0) return kForbidden;
       const pid_t one = fork();
       if (one == 0) {
@@ -304,8 +304,8 @@ TEST_CASE("a file that the program opens in a descriptor's place stays open thou
   Child child([&]() -> int {
     auto d = std::make_unique<Handle>(name);
     close_unknown();
-    std::vector<int> mine;
-    for (int i = 0; i < 16; ++i) mine.push_back(open(name.path().c_str(), O_RDWR));
+    std::vector<int> mine(16);
+    for (int& fd : mine) fd = open(name.path().c_str(), O_RDWR);
     if (use(*d) < 0) return 1;
     const pid_t grandchild = fork();
     if (grandchild == 0)
