@@ -4,7 +4,7 @@
  * (presence.c), slots (slot.c), liveness (liveness.c), descriptors (descriptor.c). doc/concurrency.md has the argument.
  *
  * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
- * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.
+ * an open file description that it never maps. The kernel releases it when the process is gone, or has closed it: liveness.h.
  * Bytes: SHMD_BYTE_CREATE serialises attach with unlink (attach: shared, unlink: exclusive); SHMD_BYTE_PRESENT is held
  * shared by everybody attached but observers, read-only handles too; SHMD_BYTE_SLOTS + i belongs to slot i.
  */
