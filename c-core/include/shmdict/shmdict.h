@@ -336,7 +336,7 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 
 /* A transaction: takes the lock (results of shmd_lock; after SHMD_TIMED_OUT none is open); changes of the calling thread
  * stay private until commit makes them visible all at once (to snapshots and followers; single reads may see keys of one
- * commit one after the other) or abort forgets them.
+ * commit one after the other, and what it stores in a nested dict before it erases that) or abort forgets them.
  * Size: a commit may change 256 Ki words of shared state (max_size / 256 words if that is less), which is about 250,000
  * keys put or erased, whatever the size of their values; beyond, TRANSACTION_TOO_LARGE.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
