@@ -245,6 +245,18 @@ SHMD_API int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t
 SHMD_API int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value,
                       size_t value_size, uint32_t flags);
 
+/* Stores many values as one commit, under one hold of the lock: all of them or, on any error, none. Costs less for each than
+ * shmd_put. Of a key that comes twice the last value stays. In a transaction of the calling thread it is part of that.
+ * 0; with flags (as of shmd_put) SHMD_EXISTS or SHMD_NOT_FOUND if there were pairs that these left out. INVALID_ARGUMENT,
+ * KEY_TOO_LONG and VALUE_TOO_LONG name the pair by its number, from 0. */
+typedef struct shmd_pair {
+  const void* key;
+  size_t key_size;
+  const void* value;
+  size_t value_size;
+} shmd_pair;
+SHMD_API int shmd_put_many(shmd_dict* d, shmd_node node, const shmd_pair* pairs, size_t count, uint32_t flags);
+
 /* Removes a value or a whole subtree. SHMD_NOT_FOUND if there is none. */
 SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size);
 

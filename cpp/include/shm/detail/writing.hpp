@@ -233,7 +233,13 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   }
   template <class Range>
   void update_from(const Range& entries) {
-    commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
+    if constexpr (is_nested<V>) {
+      commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
+    } else {
+      const encoded_pairs<K, V> pairs(entries); // before the lock is taken
+      const int result = write_at(where(), [&](shmd_node node) { return pairs.put(where().d, node); });
+      if (result < 0) throw_at(result, where());
+    }
   }
   template <class Range>
   void assign_from(const Range& entries) {
