@@ -239,7 +239,7 @@ int shmd_batch_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* val
 
 /* ---- many ---- */
 
-#define GROUP 16u
+#define GROUP 32u
 
 typedef struct aimed {
   uint64_t hash;
@@ -265,50 +265,86 @@ SHMD_INLINE void aim_at(shmd_tx* t, uint32_t id, const shmd_pair* p, aimed* to) 
   if (SHMD_LIKELY(slot < r->limit)) SHMD_PREFETCH(r->base + slot);
 }
 
-/* The most common case in few steps: a value of a key that is there is replaced, in an array that this commit did not build,
- * and no pin is held. False: nothing was done. */
-SHMD_INLINE bool replaced(shmd_tx* t, uint32_t id, const shmd_key* key, const shmd_pair* p, size_t size, uint64_t at) {
-  const shmd_reader* r = &t->a->reader;
-  shmd_hot* hot = &t->hot;
-  shmd_redo_entry* staged = NULL;
-  uint64_t i, place, slot, old, shape, bytes, old_bytes;
-  const unsigned char* record;
-  shmd_hot_segment* dying;
-  for (i = shmd_tx_hash(at) & t->map_mask;; i = (i + 1) & t->map_mask) {
-    place = t->map[i];
-    if (SHMD_LIKELY(place >> 32 != t->generation)) break;
-    staged = t->list + (uint32_t)place;
-    if ((staged->where & ~SHMD_REDO_FLAGS) == at) break;
-    staged = NULL;
-  }
-  /* SYNC slot: as in shmd_read_find. */
-  slot = staged != NULL ? staged->value : shmd_load_acquire(shmd_word(t->a, at));
-  old = slot & SHMD_WORD_MASK;
-  if (SHMD_UNLIKELY((slot ^ key->hash) >> 48 != 0 || old - r->data_offset >= r->limit - r->data_offset)) return false;
-  record = r->base + old;
-  shape = shmd_load_acquire(&((const shmd_record*)(const void*)record)->shape);
-  if (SHMD_UNLIKELY((uint32_t)shape != SHMD_SHAPE(key->size, SHMD_REC_PUT, 0))) return false;
-  old_bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(shape >> 32);
-  bytes = sizeof(shmd_record) + SHMD_PAD8(key->size) + SHMD_PAD8(size);
-  if (SHMD_UNLIKELY(old + old_bytes > r->limit + SHMD_READ_SLACK)) return false;
-  if (SHMD_UNLIKELY(!shmd_bytes_equal(record + sizeof(shmd_record), key->data, key->size))) return false;
-  if (SHMD_UNLIKELY(hot->head->value + bytes > hot->limit || bytes > t->a->segment_size / 2)) return false;
-  dying = losing(t, shmd_segment_of(t->a, old), old_bytes, false);
-  if (SHMD_UNLIKELY(dying == NULL || t->count >= t->room)) return false;
+/* The most common case in few steps: values of keys that are there are replaced, one after the other, in arrays that this
+ * commit did not build; no pin is held. Returns the first that it left, of which nothing was done. What the steps look at is
+ * in variables of their own meanwhile: stores to shared memory would make the compiler load it again. */
+SHMD_INLINE uint32_t replace(shmd_tx* t, uint32_t id, const shmd_pair* pairs, const aimed* aims, uint32_t from,
+                             uint32_t until, size_t key_size, size_t size) {
+  const shmd_reader r = t->a->reader;
+  const shmd_hot* const hot = &t->hot;
+  const uint64_t bias = hot->bias, limit = hot->limit;
+  shmd_redo_entry* const list = t->list;
+  uint64_t* const map = t->map;
+  const uint64_t mask = t->map_mask, generation = (uint64_t)t->generation << 32, room = t->room;
+  const uint64_t data = r.data_offset, range = r.limit - data, segments = t->a->super->data_offset;
+  const uint32_t shift = t->a->segment_shift;
+  const uint64_t bytes = sizeof(shmd_record) + SHMD_PAD8(key_size) + SHMD_PAD8(size);
+  const uint64_t begun = hot->head->value;
+  uint64_t head = begun, replaced = 0, count = t->count;
+  uint32_t n;
+  if (bytes > t->a->segment_size / 2) return from;
+  for (n = from; n < until; ++n) {
+    const uint64_t at = aims[n].at, hash = aims[n].hash;
+    const shmd_pair* p = pairs + n;
+    shmd_redo_entry* staged = NULL;
+    uint64_t i, slot, old, shape, old_bytes, live;
+    const shmd_hot_segment* dying;
+    const unsigned char* record;
+    shmd_new_record fresh;
+    if (SHMD_UNLIKELY(at == 0 || p->key_size != key_size || p->value_size != size)) break;
+    for (i = shmd_tx_hash(at) & mask; SHMD_UNLIKELY((map[i] ^ generation) >> 32 == 0); i = (i + 1) & mask) {
+      staged = list + (uint32_t)map[i];
+      if ((staged->where & ~SHMD_REDO_FLAGS) == at) break;
+      staged = NULL;
+    }
+    /* SYNC slot: as in shmd_read_find. */
+    slot = staged != NULL ? staged->value : shmd_load_acquire((const uint64_t*)(const void*)(r.base + at));
+    old = slot & SHMD_WORD_MASK;
+    if (SHMD_UNLIKELY((slot ^ hash) >> 48 != 0 || old - data >= range)) break;
+    record = r.base + old;
+    shape = shmd_load_acquire(&((const shmd_record*)(const void*)record)->shape);
+    if (SHMD_UNLIKELY((uint32_t)shape != SHMD_SHAPE(key_size, SHMD_REC_PUT, 0))) break;
+    old_bytes = sizeof(shmd_record) + SHMD_PAD8(key_size) + SHMD_PAD8(shape >> 32);
+    if (SHMD_UNLIKELY(old_bytes > SHMD_READ_SLACK && old + old_bytes > r.limit + SHMD_READ_SLACK)) break;
+    if (SHMD_UNLIKELY(!shmd_bytes_equal(record + sizeof(shmd_record), p->key, key_size))) break;
+    if (SHMD_UNLIKELY(head + bytes > limit || count >= room)) break;
+    dying = &hot->dying[((old - segments) >> shift) % SHMD_HOT_SEGMENTS];
+    if (SHMD_UNLIKELY(dying->id != (old - segments) >> shift)) break;
+    live = dying->live == hot->live ? dying->live->value + (head - begun) : dying->live->value;
+    if (SHMD_UNLIKELY(live < old_bytes || live - old_bytes < dying->floor)) break;
 
-  slot = SHMD_SLOT(key->hash, hot->head->value + hot->bias);
-  append(t, id, key, p->value, size, 0, bytes, old_bytes);
-  add(dying->live, (uint64_t)0 - old_bytes);
-  if (SHMD_UNLIKELY(staged != NULL)) {
-    shmd_store_release(&staged->value, slot);
-    return true;
+    fresh.kind = SHMD_REC_PUT;
+    fresh.node = id;
+    fresh.hash = hash;
+    fresh.key = p->key;
+    fresh.key_size = key_size;
+    fresh.value = p->value;
+    fresh.value_size = size;
+    fresh.previous = 0;
+    shmd_log_write_at((uint64_t*)(void*)(r.base + head + bias),
+                      SHMD_UNLIKELY(head == begun) && !t->appended ? SHMD_REC_FIRST : 0, head, &fresh);
+    shmd_store_release(&dying->live->value, dying->live->value - old_bytes);
+    slot = SHMD_SLOT(hash, head + bias);
+    head += bytes;
+    replaced += old_bytes;
+    if (SHMD_UNLIKELY(staged != NULL)) {
+      shmd_store_release(&staged->value, slot);
+      continue;
+    }
+    map[i] = generation | count;
+    shmd_store_release(&list[count].where, at | SHMD_REDO_PUBLISH);
+    shmd_store_release(&list[count].value, slot);
+    ++count;
   }
-  while (SHMD_UNLIKELY(t->map[i] >> 32 == t->generation)) i = (i + 1) & t->map_mask; /* learn() may have staged words */
-  t->map[i] = (uint64_t)t->generation << 32 | t->count;
-  shmd_store_release(&t->list[t->count].where, at | SHMD_REDO_PUBLISH);
-  shmd_store_release(&t->list[t->count].value, slot);
-  ++t->count;
-  return true;
+  if (n == from) return n;
+  t->count = count;
+  t->appended = true;
+  t->debt += head - begun;
+  t->stages += n - from;
+  shmd_store_release(&hot->head->value, head);
+  add(hot->live, head - begun);
+  if (head - begun != replaced) add(hot->live_bytes, head - begun - replaced);
+  return n;
 }
 
 static int stage(shmd_tx* t, uint32_t id, const shmd_key* key, const shmd_pair* p, uint32_t flags) {
@@ -317,32 +353,35 @@ static int stage(shmd_tx* t, uint32_t id, const shmd_key* key, const shmd_pair* 
   return shmd_dict_stage_put(t, id, key, p->value, p->value_size, flags);
 }
 
+/* The same for the sizes of the pair at `from`; those of numbers are constants for the compiler. */
+static uint32_t replace_from(shmd_tx* t, uint32_t id, const shmd_pair* pairs, const aimed* aims, uint32_t from,
+                             uint32_t until) {
+  const size_t key_size = pairs[from].key_size, size = pairs[from].value_size;
+  if (key_size == 8 && size == 8) return replace(t, id, pairs, aims, from, until, 8, 8);
+  return replace(t, id, pairs, aims, from, until, key_size, size);
+}
+
 int shmd_batch_put_all(shmd_tx* t, uint32_t id, const shmd_pair* pairs, uint64_t count, uint32_t flags) {
-  const bool pinned = t->user || shmd_pin_oldest(t) != UINT64_MAX;
+  const bool plain = !t->user && shmd_pin_oldest(t) == UINT64_MAX && !(flags & SHMD_INSERT_ONLY);
   aimed aims[GROUP];
   uint64_t first;
   uint32_t i;
   int outcome = 0;
   for (first = 0; first < count; first += GROUP) {
     const uint32_t n = count - first < GROUP ? (uint32_t)(count - first) : GROUP;
-    for (i = 0; i < n; ++i) aim_at(t, id, pairs + first + i, aims + i);
+    const shmd_pair* group = pairs + first;
+    for (i = 0; i < n; ++i) aim_at(t, id, group + i, aims + i);
     for (i = 0; i < n; ++i) {
-      const shmd_pair* p = pairs + first + i;
       shmd_key key;
       int result;
-      key.data = p->key;
-      key.size = p->key_size;
-      key.hash = aims[i].hash;
-      if (SHMD_LIKELY(!pinned && !t->references && aims[i].at != 0 && !(flags & SHMD_INSERT_ONLY) &&
-                      t->hot.generation == t->generation)) {
-        if (key.size == 8 && p->value_size == 8) {
-          key.size = 8; /* constants for the compiler */
-          if (SHMD_LIKELY(replaced(t, id, &key, p, 8, aims[i].at))) continue;
-        } else if (replaced(t, id, &key, p, p->value_size, aims[i].at)) {
-          continue;
-        }
+      if (SHMD_LIKELY(plain && !t->references && aims[i].at != 0 && t->hot.generation == t->generation)) {
+        i = replace_from(t, id, group, aims, i, n);
+        if (SHMD_LIKELY(i == n)) break;
       }
-      result = stage(t, id, &key, p, flags);
+      key.data = group[i].key;
+      key.size = group[i].key_size;
+      key.hash = aims[i].hash;
+      result = stage(t, id, &key, group + i, flags);
       if (SHMD_UNLIKELY(result < 0 || t->error != 0)) return t->error != 0 ? t->error : result;
       if (SHMD_UNLIKELY(result != 0)) outcome = result;
     }

@@ -4,11 +4,12 @@
  *
  * Every change of shared state outside fresh memory is staged: shmd_tx_set(offset, new value). Staged words stand in the
  * shared redo list, which nobody reads while its length is 0. shmd_tx_commit():
- *   (1) all room was made and all records and index blocks were written, to memory that nothing refers to
+ *   (1) all room was made and all records and index blocks were written, to memory that nothing refers to; whatever else
+ *       changes in such a block before the commit is stored at once, too
  *   (2) the list is complete
  *   (3) store redo_length: committed
- *   (4) apply the first pass: words that only writers read, and those of index blocks and nodes that this commit allocated,
- *       to which nothing leads yet
+ *   (4) apply the first pass: words that only writers read, and those of nodes that this commit allocated, to which nothing
+ *       leads yet
  *   (5) apply the second pass (shmd_tx_publish): words that readers follow, in blocks and nodes that were there before. Each leads to
  *       something that was there or is complete since (4), so their order does not matter: visible
  *   (6) apply the third pass (SHMD_REDO_RETIRE): removed dicts say so. Nothing leads to them since (5)

@@ -61,7 +61,7 @@ extern "C" {
   X(-16, TOO_MANY_COLLISIONS, "too many keys collide: more than the index can part; use other keys") \
   X(-17, KEY_TOO_LONG, "key too long: at most 65535 bytes") \
   X(-18, VALUE_TOO_LONG, "value too long: at most 2 GiB and half of max_size") \
-  X(-19, TRANSACTION_TOO_LARGE, "transaction too large: about 250,000 keys fit into one; split it into several") \
+  X(-19, TRANSACTION_TOO_LARGE, "transaction too large: max_size / 256 keys fit into one; split it into several") \
   X(-20, CLOSED, "the handle is closed") \
   X(-21, REMOVED, "the nested dict was erased or replaced") \
   X(-22, READ_ONLY, "the handle is read-only") \
@@ -349,8 +349,9 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 /* A transaction: takes the lock (results of shmd_lock; after SHMD_TIMED_OUT none is open); changes of the calling thread
  * stay private until commit makes them visible all at once (to snapshots and followers; single reads may see keys of one
  * commit one after the other) or abort forgets them.
- * Size: a commit may change 256 Ki words of shared state (max_size / 256 words if that is less), which is about 250,000
- * keys put or erased, whatever the size of their values; beyond, TRANSACTION_TOO_LARGE.
+ * Size: a commit may change max_size / 256 words of shared state (at least 4096, at most 2^28): one for each value that is
+ * replaced, two for each key that is erased, whatever the size of the values; keys that are new hardly count. Beyond,
+ * TRANSACTION_TOO_LARGE.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
  * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
  * commit fails with the same error and nothing changed. */

@@ -122,7 +122,7 @@ class encoded_pairs {
 
   template <bool Kept, class Key, class Value>
   void add(const Key& key, const Value& value) {
-    shmd_pair p{};
+    shmd_pair p; // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below
     p.key = bytes < K, true, Kept && std::is_same_v < Key, K >> (key, p.key_size);
     p.value = bytes < V, false, Kept && std::is_same_v < Value, local_t < V >>> (value, p.value_size);
     pairs_.push_back(p);
