@@ -9,6 +9,7 @@
 
 #include "attach.h"
 #include "call.h"
+#include "descriptor.h"
 #include "dict.h"
 #include "error.h"
 #include "many.h"
@@ -206,7 +207,9 @@ int shmd_unlink_this(shmd_dict* d) {
 
 const char* shmd_name(const shmd_dict* d) { return d != NULL && !d->attachment->nameless ? d->attachment->name : ""; }
 
-int shmd_native_fd(const shmd_dict* d) { return d != NULL ? d->attachment->object_fd : -1; }
+int shmd_native_fd(const shmd_dict* d) {
+  return d != NULL && shmd_descriptor_object(d->attachment) ? d->attachment->object_fd : -1;
+}
 
 /* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
 static int settle_read(shmd_attachment* a, int result) {

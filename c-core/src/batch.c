@@ -305,8 +305,8 @@ SHMD_INLINE uint32_t replace(shmd_tx* t, uint32_t id, const shmd_pair* pairs, co
     shape = shmd_load_acquire(&((const shmd_record*)(const void*)record)->shape);
     if (SHMD_UNLIKELY((uint32_t)shape != SHMD_SHAPE(key_size, SHMD_REC_PUT, 0))) break;
     old_bytes = sizeof(shmd_record) + SHMD_PAD8(key_size) + SHMD_PAD8(shape >> 32);
-    if (SHMD_UNLIKELY(old_bytes > SHMD_READ_SLACK && old + old_bytes > r.limit + SHMD_READ_SLACK)) break;
-    if (SHMD_UNLIKELY(!shmd_bytes_equal(record + sizeof(shmd_record), p->key, key_size))) break;
+    if (SHMD_UNLIKELY(old_bytes > SHMD_READ_SLACK)) break; /* shmd_read_slot looks closer */
+    if (SHMD_UNLIKELY(!shmd_read_equal(&r, record + sizeof(shmd_record), p->key, key_size))) break;
     if (SHMD_UNLIKELY(head + bytes > limit || count >= room)) break;
     dying = &hot->dying[((old - segments) >> shift) % SHMD_HOT_SEGMENTS];
     if (SHMD_UNLIKELY(dying->id != (old - segments) >> shift)) break;

@@ -23,12 +23,13 @@ void shmd_dict_after(shmd_attachment* a) {
   if (SHMD_UNLIKELY(t->debt >= SHMD_STEP_BYTES)) {
     const uint64_t recent = t->debt;
     uint64_t debt = t->debt; /* a large write or transaction takes many steps: each of its bytes pays */
+    bool behind = false;
     while (debt != 0 && (shmd_load_acquire(&shmd_control_of(a)->work) != 0 || shmd_reclaim_due(t))) {
       const uint64_t part = debt < SHMD_STEP_MAX ? debt : SHMD_STEP_MAX;
-      shmd_reclaim_step(a, part, recent);
+      behind = shmd_reclaim_step(a, part, recent);
       debt -= part;
     }
-    t->debt = 0;
+    t->debt = behind ? SHMD_STEP_BYTES : 0;
   }
 }
 
@@ -311,7 +312,7 @@ static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* k
   uint64_t ref;
   if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
       shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
-      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT)
+      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT || !shmd_read_within(&a->reader, &f))
     return false;
   *answer = ask(a, update, context, f.value, f.value_size, value, size);
   return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);
@@ -456,7 +457,7 @@ int shmd_dict_get(shmd_attachment* a, shmd_node node, const shmd_key* key, void*
     } else {
       *size = c.record.value_size;
       if (c.record.value_size <= capacity)
-        shmd_copy_out(buffer, c.record.value, c.record.value_size);
+        shmd_read_bytes(&a->reader, buffer, c.record.value, c.record.value_size);
       else
         result = SHMD_TRUNCATED;
     }
@@ -505,6 +506,27 @@ void shmd_dict_drain(shmd_attachment* a) {
     more = shmd_reclaim_removed(a, &removal);
     shmd_call_leave(a);
   }
+}
+
+/* What is left after it is no longer behind, if others go on writing: a few units, not all that they leave. */
+#define UNITS_AFTER 64u
+#define WAIT_FOR_UNIT UINT64_C(100000000) /* ns */
+
+void shmd_dict_catch_up(shmd_attachment* a) {
+  const shmd_error_info before = *shmd_last_error();
+  const shmd_control* c = shmd_control_of(a);
+  /* An array to sweep has 64 bytes at least, a ghost 40, and each unit takes one or many. A corrupt object may claim more. */
+  const uint64_t content = shmd_load_acquire(&c->index_bytes) / 64 + shmd_load_acquire(&c->log_bytes) / 40;
+  uint64_t rounds = content < a->max_size / 64 ? 1024 + content : a->max_size / 64, after = UNITS_AFTER;
+  bool more = true;
+  if (shmd_lock_mine(a)) return; /* inside a section or transaction: later writes do it */
+  while (more && rounds-- != 0 && after != 0) {
+    if (shmd_call_enter_within(a, WAIT_FOR_UNIT) < 0) break;
+    more = shmd_reclaim_catch_up(a);
+    shmd_call_leave(a);
+    if (!shmd_reclaim_behind(a) && shmd_load_acquire(&c->sweep_count) == 0) --after;
+  }
+  *shmd_error_slot() = before; /* closing is no call that fails */
 }
 
 int shmd_dict_compact(shmd_attachment* a) {

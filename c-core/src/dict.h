@@ -44,6 +44,9 @@ bool shmd_dict_retry(shmd_attachment* a, int result, int* tries);
 void shmd_dict_after(shmd_attachment* a);
 /* Works the sweep queue off in bounded lock holds, as long as no pin stands in the way. Not inside a lock or call. */
 void shmd_dict_drain(shmd_attachment* a);
+/* After the oldest pin was dropped: works off what it kept, in bounded lock holds. Not inside a lock or call. Best effort: if
+ * the lock is not to be had within 100 ms, later writes do it. */
+void shmd_dict_catch_up(shmd_attachment* a);
 int shmd_dict_compact(shmd_attachment* a);
 
 #endif

@@ -48,7 +48,7 @@ static int refers_to(shmd_tx* t, uint64_t at, uint64_t slot, const void* key, si
   if (((slot ^ c->hash) >> 48) != 0 || !shmd_slot_refers(slot)) return 0;
   if (!shmd_record_read(&t->a->reader, slot & SHMD_OFFSET_MASK, &c->record)) return corrupt(t, slot & SHMD_OFFSET_MASK);
   if (c->record.key_size != key_size || c->record.hash != (uint32_t)c->hash) return 0;
-  if (!shmd_bytes_equal(c->record.key, key, key_size)) return 0;
+  if (!shmd_read_equal(&t->a->reader, c->record.key, key, key_size)) return 0;
   c->at = at;
   c->slot = slot;
   c->found = true;

@@ -142,7 +142,8 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
     *offset = position + SHMD_GET_C(t, head_bias);
     SHMD_SET_C(t, head, position + bytes);
   }
-  if (SHMD_UNLIKELY(*offset < t->a->super->data_offset || *offset > t->a->max_size - bytes || t->error != 0)) {
+  if (SHMD_UNLIKELY(*offset < t->a->super->data_offset || *offset > t->a->max_size - bytes || (*offset & 7) != 0 ||
+                    t->error != 0)) {
     (void)shmd_tx_astray(t, *offset);
     return t->error;
   }
@@ -194,11 +195,12 @@ static int open_cold(shmd_tx* t, shmd_cold* cold, uint64_t size) {
 int shmd_cold_append(shmd_tx* t, shmd_cold* cold, const shmd_record_view* record, uint64_t* offset) {
   shmd_attachment* a = t->a;
   const uint64_t used = cold->at == 0 ? 0 : cold->at - shmd_segment_offset(a, cold->segment);
-  const bool full = cold->at == 0 || used + record->size > a->segment_size;
-  const int result =
-      full ? open_cold(t, cold, record->size) : shmd_segment_memory(t, cold->segment, used + record->size);
+  const bool full = cold->at == 0 || used > a->segment_size || record->size > a->segment_size - used;
+  int result;
+  if (record->size > a->segment_size) return (void)shmd_tx_astray(t, record->offset), SHMD_ERR_CORRUPT;
+  result = full ? open_cold(t, cold, record->size) : shmd_segment_memory(t, cold->segment, used + record->size);
   if (result < 0) return result;
-  if (cold->at < a->super->data_offset || cold->at > a->max_size - record->size)
+  if (cold->at < a->super->data_offset || cold->at > a->max_size - record->size || (cold->at & 7) != 0)
     return (void)shmd_tx_astray(t, cold->at), SHMD_ERR_CORRUPT;
   shmd_copy_in(shmd_at(a, cold->at), shmd_at(a, record->offset), record->size);
   *offset = cold->at;

@@ -373,7 +373,9 @@ typedef struct shmd_iter shmd_iter;
 
 /* The whole tree as it was after one commit, blocking nobody. Holds old versions back until closed. On a read-only
  * handle nothing is held back: calls answer BUSY once a writer has committed since. Inside the calling thread's own
- * transaction it shows that transaction's state and must be closed before it ends. */
+ * transaction it shows that transaction's state and must be closed before it ends. Closing the oldest one of all gives back
+ * what it alone kept: many short holds of the lock if that is much. What it cannot (inside a section of the calling thread's,
+ * or if another one's keeps the lock for over 100 ms) later writes give back. */
 SHMD_API int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out);
 SHMD_API void shmd_snapshot_close(shmd_snapshot* s);
 SHMD_API uint64_t shmd_snapshot_position(const shmd_snapshot* s); /* log position it shows; 0 of NULL */
@@ -397,7 +399,8 @@ SHMD_API int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out);
 SHMD_API int shmd_iter_next(shmd_iter* it, shmd_entry* entry);
 SHMD_API void shmd_iter_close(shmd_iter* it);
 
-/* The value in place: pinned, never revoked, until shmd_view_close. Keep it short: it holds memory back. Not on
+/* The value in place: pinned, never revoked, until shmd_view_close. Keep it short: it holds memory back, which closing gives
+ * back as shmd_snapshot_close does. Not on
  * read-only handles (READ_ONLY), not inside a transaction (IN_TRANSACTION). */
 typedef struct shmd_view {
   const void* data;
