@@ -185,6 +185,7 @@ void shmd_segment_free(shmd_tx* t, uint64_t id) {
   const uint64_t kind = GET(id, kind);
   const uint64_t length =
       SHMD_LOW(kind) == SHMD_SEG_INDEX ? 1 : SHMD_HIGH(kind); /* an index segment keeps its class there */
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(length, SHMD_SEG_FREED));
   SET(id, live, 0);
   SET(id, position, SHMD_GET_C(t, head));
@@ -281,6 +282,7 @@ static bool reserve_take(shmd_tx* t, uint32_t keep, uint64_t* id) {
 }
 
 static void take_into_use(shmd_tx* t, uint64_t id, uint32_t kind, uint32_t high) {
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(high, kind));
   SET(id, live, 0);
   SET(id, used, 0);
@@ -480,6 +482,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       free_log_segment(t, id);
     } else if (before != after) {
+      shmd_tx_cool(t);
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       shmd_segment_link(t, SHMD_CI(t, buckets, after), id);
     }
@@ -491,6 +494,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
 void shmd_segment_retire(shmd_tx* t, uint64_t id) {
   const uint64_t live = GET(id, live);
   const uint64_t length = SHMD_HIGH(GET(id, kind));
+  shmd_tx_cool(t);
   if (live == 0) {
     free_log_segment(t, id);
   } else if (length > 1) {
