@@ -143,7 +143,7 @@ static int stage_take(shmd_dict* d, const shmd_key* key, shmd_named_holder* h) {
   if (result < 0) return result;
   if (found == 0 && lives(d->attachment, h)) return SHMD_EXISTS;
   describe_self(d, &self);
-  result = shmd_dict_stage_put(t, id, key, &self, sizeof self);
+  result = shmd_dict_stage_put(t, id, key, &self, sizeof self, 0);
   if (result < 0) return result;
   return found == 0 ? SHMD_RECOVERED : 0;
 }

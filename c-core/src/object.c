@@ -72,7 +72,7 @@ int shmd_object_geometry(const shmd_options* options, shmd_superblock* s) {
   s->pins_offset = at;
   at = align_up(at + s->max_processes * sizeof(uint64_t) * s->shard_count, SHMD_PAGE);
   s->redo_offset = at;
-  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * MIB) / sizeof(shmd_redo_entry);
+  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * GIB) / sizeof(shmd_redo_entry);
   at = align_up(at + s->redo_capacity * sizeof(shmd_redo_entry), SHMD_PAGE);
   s->nodes_offset = at;
   s->node_capacity = clamp(s->max_size / 16, 4 * KIB, 4 * GIB) / sizeof(shmd_node_entry);
@@ -321,4 +321,11 @@ int shmd_object_punch(shmd_attachment* a, uint64_t offset, uint64_t size) {
   if (result >= 0) return 0;
   return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot return %llu bytes to the system", a->name,
                          (unsigned long long)(end - first));
+}
+
+int shmd_object_return(shmd_attachment* a, uint64_t offset, uint64_t size, uint64_t known) {
+  uint64_t* count = &shmd_control_of(a)->punched_bytes;
+  const int result = shmd_object_punch(a, offset, size);
+  if (result >= 0) shmd_store_release(count, shmd_load_acquire(count) + (known < size ? known : size));
+  return result;
 }

@@ -5,8 +5,8 @@
 # DIRECTORY takes the checker, histories and pictures. Without Go, or without porcupine, both are skipped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-directory=$1
-mkdir -p "$directory"
+mkdir -p "$1"
+directory=$(cd "$1" && pwd)
 
 skip() {
   echo "skipped: $1"
@@ -14,22 +14,20 @@ skip() {
 }
 
 # What go.mod and go.sum name and nothing else: no other module, no other version of Go, no change to the source tree.
+# Porcupine comes from the module proxy the first time, then from the module cache.
 build_checker() {
   command -v go >/dev/null || skip "go is not installed; histories of operations are not checked for linearizability"
   export HOME=${HOME:-$directory} GOFLAGS=-mod=readonly GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0
-  cd "$here/checker"
-  local log=$directory/download.log
-  # From the module cache, after the first time.
-  timeout 100 go mod download >"$log" 2>&1 ||
-    skip "the Go module porcupine is not to be had; histories of operations are not checked for linearizability ($(tail -n 1 "$log" |
-      cut -c 1-200))"
-  go build -trimpath -buildvcs=false -o "$directory/checker.new" .
+  local log
+  log=$(cd "$here/checker" && timeout 100 go mod download 2>&1) ||
+    skip "the Go module porcupine is not to be had, histories of operations are not checked for linearizability: ${log:0:200}"
+  (cd "$here/checker" && go build -trimpath -buildvcs=false -o "$directory/checker.new" .)
   mv "$directory/checker.new" "$directory/checker"
 }
 exec 9>"$directory/lock"
 flock 9
 build_checker
-flock -u 9
+exec 9>&-
 
 failed=0
 expect() { # expect CODE FILE
