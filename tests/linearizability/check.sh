@@ -57,7 +57,10 @@ case $2 in
   record)
     history=$directory/history.txt
     rm -f "$directory"/refused.history.*
-    "$3" "$history" "$4"
+    "$3" "$history" "$4" || {
+      echo "the history until then is kept: $history"
+      exit 1
+    }
     "$directory/checker" -at-least "$4" -pictures "$directory" "$history" || {
       echo "the history is kept: $history"
       exit 1
