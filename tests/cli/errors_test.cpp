@@ -9,6 +9,7 @@
 #include "shm/json.hpp"
 #include "support/catch.hpp"
 
+using nlohmann::json;
 using support::contains;
 
 namespace {
@@ -158,6 +159,43 @@ TEST_CASE("who stops reading ends a command as in any pipe") {
   CHECK(r.err.empty());
 }
 
+// The mechanism: open_standard_streams() in main, and say(), which does not throw. Without the first the dict lies on a missing
+// number and what is printed goes into its first page; without the second the command aborts where it has something to say.
+TEST_CASE("standard streams that are missing or full end no command and reach no dict") {
+  const support::Name name("streams"), fresh("streams");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  struct {
+    const char *arguments, *on;
+    int code;
+  } const cases[] = {
+      {"del \"$2\" /missing", "2>&-", 1},
+      {"del \"$2\" /missing", "2>/dev/full", 1},
+      {"del \"$2\" /missing", "<&- >&- 2>&-", 1},
+      {"get \"$2\" /a", "<&- 2>&-", 0},
+      {"get \"$2\" /a", ">&-", 9},
+      {"get \"$2\" /a", ">/dev/full", 9},
+      {"get \"$2\" /a", "<&- >&- 2>&-", 9},
+      {"check \"$2\" no.such.dict", "<&- >&- 2>&-", 9},
+      {"check \"$2\" no.such.dict", "2>/dev/full", 3},
+      {"set \"$2\" /b -", "<&- 2>&-", 9},
+      {"set \"$2\" /a 1", "<&- >&- 2>&-", 0},
+      {"frobnicate", "2>&-", 2},
+      {"lock \"$2\" l -- /no/such/command", "<&- >&- 2>&-", 127},
+      {"lock \"$2\" l -- /no/such/command", "2>/dev/full", 127},
+      {"lock \"$2\" l -- sh -c 'echo x >&2; echo x; read y; exit 5'", "<&- >&- 2>&-", 5},
+      {"unlink no.such.dict", "2>/dev/full", 3},
+  };
+  for (const auto& c : cases) {
+    INFO(c.arguments << " " << c.on);
+    CHECK(bash("\"$1\" " + std::string(c.arguments) + " " + c.on, name).code == c.code);
+    CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1}\n");
+    CHECK(shell::shmdict({"check", name}).code == 0);
+  }
+  // What has no place for its last words still ends with the code that the manual names.
+  CHECK(bash("echo '{\"x\": 1}' | \"$1\" load \"$2\" - >&- 2>&-", fresh).code == 0);
+  CHECK(shell::shmdict({"get", fresh, "/x"}).out == "1\n");
+}
+
 TEST_CASE("del removes what is there, and says what is not") {
   const support::Name name("del");
   shm::json_dict d{name, {{"a", 1}, {"b", 2}, {"c", 3}}, kept()};
@@ -219,4 +257,76 @@ TEST_CASE("set takes no nesting that load would refuse") {
   CHECK(shell::shmdict({"dump", name}).out == "{}\n");
   REQUIRE(shell::shmdict({"set", name, path, "1"}).code == 0);
   CHECK(shell::shmdict({"load", again, "-"}, shell::shmdict({"dump", name, "--compact"}).out).code == 0);
+}
+
+TEST_CASE("a NUL byte behind, before or in a document is refused, with line and column, and nothing is changed") {
+  using std::string_literals::operator""s;
+  const support::Name name("nul"), other("nul_other");
+  { shm::json_dict j{name, {{"a", 1}}, kept()}; }
+  for (const auto& text : {"{\"a\":1}\0{\"b\":2} rest"s, "{\"a\":\n2}\0"s, "{\"a\":2}\n\0\n"s, "\0{\"a\":2}"s,
+                           "{\0\"a\":2}"s, "{\"a\":2\0}"s, "{\"a\":\"\0\"}"s}) {
+    INFO(text);
+    for (const shell::words& line : std::vector<shell::words>{{"load", name, "-"},
+                                                              {"load", name, "-", "--merge"},
+                                                              {"load", other, "-"},
+                                                              {"load", name, "-", "--at", "/b"},
+                                                              {"set", name, "/a", "-"}}) {
+      const auto r = shell::shmdict(line, text);
+      CHECK(r.code == 4);
+      CHECK_THAT(r.err, contains("stdin:"));
+      CHECK(r.out.empty());
+    }
+    CHECK(shell::shmdict({"dump", name, "--compact"}).out == "{\"a\":1}\n");
+    CHECK_FALSE(other.exists());
+  }
+  CHECK_THAT(shell::shmdict({"load", name, "-"}, "{}\n \0"s).err, contains("stdin:2:2: a NUL byte"));
+  // As text it is a byte like others, and a key with one is no number.
+  CHECK(shell::shmdict({"set", name, "/a", "-", "--string"}, "x\0y"s).code == 0);
+  CHECK(shell::shmdict({"get", name, "/a"}).out == "\"x\\u0000y\"\n");
+  const support::Name numbers("nul_numbers");
+  { shm::dict<int, int> d{numbers, {{7, 1}}, kept()}; }
+  const auto r = shell::shmdict({"load", numbers, "-"}, "{\"7\\u00008\": 2}");
+  CHECK(r.code == 4);
+  CHECK(shell::shmdict({"dump", numbers, "--compact"}).out == "{\"7\":1}\n");
+}
+
+TEST_CASE("a value that cannot be read costs itself, and is told with its path and what can be done") {
+  const support::Name name("unreadable");
+  {
+    shm::json_dict j{name, {{"a", 1}, {"in", {{"b", 2}}}}, kept()};
+    shmd_node in{0, 0};
+    REQUIRE(shmd_node_open(j.native_handle(), shmd_root(), "in", 2, 0, &in) == 0);
+    REQUIRE(shmd_put(j.native_handle(), in, "bad", 3, "\xff", 1, 0) >= 0);
+  }
+  for (const shell::words& line :
+       std::vector<shell::words>{{"dump", name, "--compact"}, {"dump", name, "--compact", "--unsorted"}}) {
+    const auto r = shell::shmdict(line);
+    CHECK(r.code == 8);
+    CHECK(json::parse(r.out) == json{{"a", 1}, {"in", {{"b", 2}, {"bad", nullptr}}}});
+    CHECK_THAT(r.err, contains("1 value cannot be read"));
+    CHECK_THAT(r.err, contains("'/in/bad'"));
+  }
+  auto r = shell::shmdict({"get", name, "/in", "--json"});
+  CHECK(r.code == 8);
+  CHECK(json::parse(r.out) == json{{"b", 2}, {"bad", nullptr}});
+  r = shell::shmdict({"get", name, "/in/bad"});
+  CHECK(r.code == 8);
+  CHECK(r.out.empty());
+  CHECK_THAT(r.err, contains("dict '" + std::string(name) + "'"));
+  CHECK_THAT(r.err, contains("/in/bad"));
+  CHECK_THAT(r.err, contains("--bytes"));
+  CHECK(shell::shmdict({"get", name, "/in/bad", "--bytes"}).out == "\xff");
+  r = shell::shmdict({"keys", name, "-R", "--json"});
+  CHECK(r.code == 8);
+  int errors = 0;
+  for (const auto& e : json::parse(r.out)) errors += e.contains("error") ? 1 : 0;
+  CHECK(errors == 1);
+  r = shell::shmdict({"keys", name, "-R", "-l"});
+  CHECK(r.code == 8);
+  CHECK_THAT(r.out, contains("/a"));
+  CHECK_THAT(r.out, contains("(the stored bytes are not JSON"));
+  r = shell::shmdict({"watch", name, "--since", "0", "-n", "1"});
+  CHECK(r.code == 0);
+  CHECK(shell::shmdict({"set", name, "/in/bad", "3"}).code == 0);
+  CHECK(shell::shmdict({"dump", name, "--compact"}).out == "{\"a\":1,\"in\":{\"b\":2,\"bad\":3}}\n");
 }
