@@ -89,8 +89,8 @@ void with_place(Dict& d, std::size_t key, F f) {
 
 Value or_absent(const std::optional<Value>& v) { return v ? *v : absent; }
 
-template <class At>
-Value perform_at(At& at, DictKey key, const Step& s) {
+template <class Where>
+Value perform_at(Where& at, DictKey key, const Step& s) {
   switch (s.op) {
     case Op::get:
       return or_absent(at.get(key));
