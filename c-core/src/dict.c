@@ -322,11 +322,16 @@ int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void
   return result < 0 ? result : stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
 }
 
-int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key) {
+int shmd_dict_stage_drop(shmd_tx* t, uint32_t id, const shmd_key* key) {
   shmd_cursor c;
   const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
   if (result < 0) return result;
-  return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
+  if (!exists(&c)) return SHMD_NOT_FOUND;
+  shmd_tx_set(t, SHMD_N(t, id, count), NODE(id, count) - 1);
+  retire_old(t, &c);
+  t->debt += c.record.size; /* as of an erase */
+  if (shmd_index_remove(t, &c)) shmd_index_queue_shrink(t, &c);
+  return t->error;
 }
 
 int shmd_dict_finish(shmd_attachment* a, int result) { return finish(a, result); }

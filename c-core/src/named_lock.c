@@ -232,7 +232,7 @@ static int stage_give(shmd_dict* d, const shmd_key* key) {
   result = id != 0 ? find_holder(t, id, key, &h) : SHMD_NOT_FOUND;
   if (result < 0) return result;
   if (result != 0 || !of_this_process(a, &h) || h.handle != d->serial) return SHMD_KEPT;
-  return shmd_dict_stage_erase(t, id, key);
+  return shmd_dict_stage_drop(t, id, key);
 }
 
 static void wake_waiters(shmd_attachment* a) {

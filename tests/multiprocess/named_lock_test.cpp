@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "multiprocess/brim.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 #include "support/rounds.hpp"
@@ -279,5 +281,36 @@ TEST_CASE("a full dict refuses a named lock and gives held ones back", "[named]"
   REQUIRE(result == SHMD_ERR_NO_SPACE);
   CHECK(shmd_named_unlock(d, "job") == 0);
   CHECK(locks(d).empty());
+  CHECK(check(d).empty());
+}
+
+// The mechanism: stage_give() appends no record (shmd_dict_stage_drop). While it staged an erase, all three answered NO_SPACE, or
+// nothing: the closed handle's lock stayed held for as long as the process lived.
+TEST_CASE("named locks are given back in a dict that is full to the brim under a snapshot", "[named]") {
+  Name name("named.brim");
+  Handle d(name, brim_options());
+  auto closed = std::make_unique<Handle>(name);
+  for (int i = 0; i < 600; ++i) REQUIRE(shmd_named_lock(d, ("lock" + std::to_string(i)).c_str(), 0) == 0);
+  REQUIRE(shmd_named_lock(*closed, "closed", 0) == 0);
+  REQUIRE(shmd_key_lock(d, shmd_root(), "key", 3, 0) == 0);
+  shmd_snapshot* pin = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &pin) == 0);
+  fill_to_the_brim(d);
+  REQUIRE(shmd_named_lock(d, "another", 0) == SHMD_ERR_NO_SPACE);
+  for (int i = 0; i < 600; ++i) REQUIRE(shmd_named_unlock(d, ("lock" + std::to_string(i)).c_str()) == 0);
+  CHECK(shmd_named_unlock(d, "lock0") == SHMD_ERR_NOT_LOCKED);
+  CHECK(shmd_key_unlock(d, shmd_root(), "key", 3) == 0);
+  CHECK(closed->close() == 0);
+  CHECK(locks(d).empty());
+  CHECK(check(d).empty());
+  shmd_snapshot_close(pin);
+  make_room(d);
+  Child other([&] {
+    Handle own(name);
+    for (const char* lock : {"lock0", "closed"})
+      if (shmd_named_lock(own, lock, 0) != 0) return 1;
+    return shmd_key_lock(own, shmd_root(), "key", 3, 0) == 0 ? 0 : 2;
+  });
+  CHECK(other.join() == 0);
   CHECK(check(d).empty());
 }
