@@ -26,7 +26,7 @@ SHMD_INLINE bool shmd_named_hidden(const shmd_attachment* a, uint32_t id) {
   return id != 0 && (uint32_t)shmd_load_acquire(&shmd_control_of(a)->hidden_node) == id;
 }
 
-/* Gives back what the handle holds. For shmd_close. */
-void shmd_named_abandon(shmd_dict* d);
+/* Gives back what the handle holds. For shmd_close. 0, or the first error: then some stays held until the process leaves. */
+int shmd_named_abandon(shmd_dict* d);
 
 #endif

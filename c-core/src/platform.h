@@ -83,6 +83,9 @@ uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right
 uint64_t shmd_os_start_time(void); /* of this process */
 uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 = unknown */
 void shmd_os_program(char* buffer, size_t size);
+/* Whether both places are on the stack that the system gave the calling thread, and this is not a signal handler on another
+ * one. False if that cannot be told. */
+bool shmd_os_own_stack(const char* here, const char* there);
 uint64_t shmd_os_now(void);        /* monotonic ns */
 uint64_t shmd_os_now_coarse(void); /* the same clock, behind by some milliseconds at most, and cheap: for display */
 void shmd_os_sleep(uint64_t ns);

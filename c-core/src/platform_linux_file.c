@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "platform.h"
+#include "shmdict/atomics.h"
 
 #define DIRECTORY "/dev/shm"
 #define PREFIX "shmdict."
@@ -23,8 +24,12 @@ int shmd_os_duplicate(int fd) {
   return copy >= 0 ? copy : -errno;
 }
 
+static void close_directory(DIR** directory) {
+  if (*directory != NULL) (void)closedir(*directory);
+}
+
 int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
-  DIR* directory = opendir(DIRECTORY);
+  DIR* directory SHMD_CLEANUP(close_directory) = opendir(DIRECTORY);
   int result = 0;
   if (directory == NULL) return -errno;
   while (result == 0) {
@@ -38,7 +43,6 @@ int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
     if (strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) == 0)
       result = found(context, entry->d_name + sizeof PREFIX - 1);
   }
-  (void)closedir(directory);
   return result;
 }
 

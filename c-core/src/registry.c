@@ -112,12 +112,14 @@ static void after_fork_parent(void) {
  */
 static void reattach(shmd_attachment* a) {
   const int inherited = a->liveness_fd;
+  shmd_local_store(&a->inherited, shmd_lock_inherited(a));
   a->liveness_fd = a->child_fd;
   a->child_fd = -1;
   a->slot = SHMD_NO_SLOT;
   shmd_local_store(&a->owner, 0);
   a->held = 0;
   a->depth = 0;
+  a->paused = 0;
   a->in_call = 0;
   a->creator = 0;
   a->closers = 0;
@@ -132,6 +134,7 @@ static void reattach(shmd_attachment* a) {
   if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || shmd_presence_join(a) >= 0) && shmd_presence_say(a) >= 0 &&
       !a->read_only)
     (void)shmd_slot_take(a);
+  if (shmd_load_acquire(&a->inherited) != 0) shmd_local_store(&a->owner, 0);
   shmd_os_close(inherited);
 }
 
@@ -162,6 +165,7 @@ int shmd_attach_child(shmd_attachment* a) {
     if (a->liveness_fd < 0) result = shmd_presence_join(a);
     if (result >= 0) result = shmd_presence_say(a);
     if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
+    if (shmd_load_acquire(&a->inherited) != 0) shmd_local_store(&a->owner, 0);
   }
   shmd_registry_unlock();
   if (result >= 0) return 0;
@@ -169,6 +173,13 @@ int shmd_attach_child(shmd_attachment* a) {
                   "dict '%s': this forked process could not attach for writing (%.200s); reads work, writes try again",
                   a->name, shmd_last_error()->message);
   return SHMD_ERR_NOT_ATTACHED;
+}
+
+void shmd_attach_disown(shmd_attachment* a) {
+  shmd_registry_lock();
+  shmd_local_store(&a->inherited, 0);
+  if (a->slot != SHMD_NO_SLOT) shmd_local_store(&a->owner, (uint64_t)a->slot + 1);
+  shmd_registry_unlock();
 }
 
 /* ---- exit ---- */

@@ -314,3 +314,32 @@ TEST_CASE("named locks are given back in a dict that is full to the brim under a
   CHECK(other.join() == 0);
   CHECK(check(d).empty());
 }
+
+// The mechanism: shmd_close() waits for the end of the transaction of another handle, in which nothing can be given back. It
+// gave back nothing at all.
+TEST_CASE("a handle closed within another handle's transaction gives its named locks back when that ends", "[named]") {
+  Name name("named.close");
+  Handle d(name);
+  for (const bool commit : {true, false}) {
+    Handle closed(name);
+    REQUIRE(shmd_named_lock(closed, "job", 0) == 0);
+    REQUIRE(shmd_begin(d, 0) == 0);
+    must(put(d, "x", 1), "put");
+    REQUIRE(closed.close() == 0);
+    REQUIRE((commit ? shmd_commit(d) : shmd_abort(d)) == 0);
+    CHECK(locks(d).empty());
+    REQUIRE(shmd_named_lock(d, "job", 0) == 0);
+    REQUIRE(shmd_named_unlock(d, "job") == 0);
+  }
+  { // the handle that began it is closed, too: that ends the transaction
+    Handle closed(name), begun(name);
+    REQUIRE(shmd_named_lock(closed, "job", 0) == 0);
+    REQUIRE(shmd_begin(begun, 0) == 0);
+    REQUIRE(closed.close() == 0);
+    REQUIRE(begun.close() == 0);
+    CHECK(locks(d).empty());
+  }
+  shmd_stats s;
+  REQUIRE(shmd_stat(d, &s) == 0);
+  CHECK(s.handles == 1);
+}

@@ -144,8 +144,8 @@ typedef struct shmd_event {
 
 /*
  * Calls `hook` for what happens to this process's use of the dict. It is called by the thread that it happened to, before
- * that thread's call returns, without any lock held: it may call the library, but not close handles. One hook per handle,
- * NULL for none; on return the old one is not running in another thread, and will not be called again.
+ * that thread's call returns, without any lock held: it may call the library, but not close handles. If it throws, so does
+ * that call, which is done all the same. One hook per handle, NULL for none; on return the old one is not running in another thread, and will not be called again.
  */
 typedef void (*shmd_event_fn)(void* context, const shmd_event* event);
 SHMD_API int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context);
