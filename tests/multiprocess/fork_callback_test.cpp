@@ -414,6 +414,60 @@ TEST_CASE("transact() in a forked child stores nothing, and its own dict works a
   }
 }
 
+// Its missing levels are made in a transaction of the facade's, within which the function runs.
+TEST_CASE("a child forked in an update of a nested dict that is not there yet changes nothing", "[fork]") {
+  Name name("fork.lazy");
+  shm::dict<std::string, shm::dict<std::string, int>> d{static_cast<const std::string&>(name)};
+  const auto [parent, child] = both([&](Fork& f) {
+    try {
+      d["a"]["b"].update([&](int v) {
+        f.now();
+        return v + (f.child() ? 100 : 1);
+      });
+      return f.child() ? 1 : 0;
+    } catch (const shm::error& e) {
+      if (!f.child() || e.code() != shm::errc::no_transaction) return 2;
+    }
+    d["child"]["x"] = 1;
+    return 0;
+  });
+  CHECK(parent == 0);
+  CHECK(child == 0);
+  CHECK(d["a"]["b"].value() == 1);
+  CHECK(d["child"]["x"].value() == 1);
+  CHECK(findings(d.native_handle()).empty());
+}
+
+// The mechanism: shmd_lock_quiesce() for a process whose `owner` is 0. A write of the parent's is under way again and again.
+TEST_CASE("a child forked in a transaction takes snapshots and follows while its parent writes in it",
+          "[fork][transaction]") {
+  Name name("fork.tx.read");
+  Handle d(name);
+  must(put(d, "there", 1), "put");
+  const auto [parent, child] = both([&](Fork& f) {
+    must(shmd_begin(d, SHMD_FOREVER), "begin");
+    f.now();
+    if (!f.child()) {
+      for (std::uint64_t i = 0; i < 20000; ++i) must(put(d, "k" + std::to_string(i % 100), i), "put");
+      must(shmd_abort(d), "abort");
+      return 0;
+    }
+    for (int i = 0; i < 300; ++i) {
+      shmd_snapshot* s = nullptr;
+      if (shmd_snapshot_open(d, &s) != 0) return 1;
+      std::size_t size = 0;
+      std::uint64_t value = 0;
+      const int found = shmd_snapshot_get(s, shmd_root(), "there", 5, &value, sizeof value, &size);
+      shmd_snapshot_close(s);
+      if (found != 0 || value != 1) return 2;
+    }
+    return shmd_abort(d);
+  });
+  CHECK(parent == 0);
+  CHECK(child == 0);
+  CHECK(findings(d).empty());
+}
+
 // ---- a section ----
 
 TEST_CASE("a child forked in a guard's scope waits for its parent like anybody, and its copy of the guard does nothing",
