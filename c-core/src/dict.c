@@ -466,7 +466,7 @@ int shmd_dict_get(shmd_attachment* a, shmd_node node, const shmd_key* key, void*
     } else {
       *size = c.record.value_size;
       if (c.record.value_size <= capacity)
-        shmd_copy_out(buffer, c.record.value, c.record.value_size);
+        shmd_read_bytes(&a->reader, buffer, c.record.value, c.record.value_size);
       else
         result = SHMD_TRUNCATED;
     }

@@ -71,7 +71,7 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
     if (((slot ^ hash) >> 48) != 0) continue;
     if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, &c->record)) return corrupt(t, slot & SHMD_OFFSET_MASK);
     if (c->record.key_size != key_size || c->record.hash != (uint32_t)hash) continue;
-    if (!shmd_bytes_equal(c->record.key, key, key_size)) continue;
+    if (!shmd_read_equal(r, c->record.key, key, key_size)) continue;
     c->at = at;
     c->slot = slot;
     c->found = true;

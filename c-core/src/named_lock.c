@@ -125,7 +125,7 @@ static int find_holder(shmd_tx* t, uint32_t id, const shmd_key* key, shmd_named_
   if (!c.found || c.record.kind == SHMD_REC_ERASE) return SHMD_NOT_FOUND;
   if (c.record.kind != SHMD_REC_PUT || c.record.value_size != sizeof *h)
     return (void)shmd_tx_astray(t, c.record.offset), SHMD_ERR_CORRUPT;
-  shmd_copy_out(h, c.record.value, sizeof *h);
+  shmd_read_bytes(&t->a->reader, h, c.record.value, sizeof *h);
   h->program[sizeof h->program - 1] = '\0';
   return 0;
 }

@@ -128,7 +128,7 @@ static int look_up(shmd_paths* p, uint32_t id, uint64_t* gone) {
     node.generation = SHMD_HIGH(identity);
     if (good) {
       if (!grow(p, v.key_size)) return SHMD_ERR_OUT_OF_MEMORY;
-      shmd_copy_out(p->bytes + p->used, v.key, v.key_size);
+      shmd_read_bytes(r, p->bytes + p->used, v.key, v.key_size);
       word = shmd_load_acquire((const uint64_t*)(const void*)v.value);
     }
     if (shmd_load_acquire(&r->control->recycle) != before || shmd_load_acquire(&e->identity) != identity) continue;

@@ -216,7 +216,7 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
     if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
     if (((slot ^ key->hash) >> 48) != 0 || !shmd_slot_refers(slot)) continue;
     if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, v)) return corrupt(s);
-    if (v->key_size != key->size || v->hash != (uint32_t)key->hash || !shmd_bytes_equal(v->key, key->data, key->size))
+    if (v->key_size != key->size || v->hash != (uint32_t)key->hash || !shmd_read_equal(r, v->key, key->data, key->size))
       continue;
     result = shmd_snapshot_version(s, v);
     return result < 0 ? corrupt(s) : result ? 0 : SHMD_NOT_FOUND;
@@ -290,7 +290,7 @@ static int snapshot_find(shmd_snapshot* s, shmd_node node, const void* key, size
     uint64_t word = 0;
     if (result == 0 && v.kind == SHMD_REC_PUT && buffer != NULL) {
       if (v.value_size <= capacity)
-        shmd_copy_out(buffer, v.value, v.value_size);
+        shmd_read_bytes(&s->a->reader, buffer, v.value, v.value_size);
       else
         result = SHMD_TRUNCATED;
       *size = v.value_size;

@@ -60,6 +60,20 @@ SHMD_INLINE uint64_t shmd_hash_key(uint64_t seed, const void* key, size_t size) 
   return shmd_hash_bytes(seed, key, size);
 }
 
+SHMD_INLINE int shmd_in_object(const shmd_reader* r, const void* shared, uint64_t size) {
+  const uintptr_t offset = (uintptr_t)shared - (uintptr_t)r->base;
+  return offset < r->max_size && SHMD_PAD8(size) <= r->max_size - offset;
+}
+/* Copies bytes of the object to memory of one's own, or compares them with it; checked by the caller to lie within. */
+SHMD_INLINE void shmd_read_bytes(const shmd_reader* r, void* to, const void* shared, size_t size) {
+  SHMD_ASSERT(shmd_in_object(r, shared, size));
+  shmd_copy_out(to, shared, size);
+}
+SHMD_INLINE int shmd_read_equal(const shmd_reader* r, const void* shared, const void* own, size_t size) {
+  SHMD_ASSERT(shmd_in_object(r, shared, size));
+  return shmd_bytes_equal(shared, own, size);
+}
+
 /* A record, taken apart: each shared word was read once and the whole lies inside the object. */
 typedef struct shmd_record_view {
   uint64_t offset;
@@ -201,7 +215,7 @@ SHMD_INLINE int shmd_read_slot(const shmd_reader* r, const uint64_t* at, uint64_
   /* keys longer than the slack may not end beyond the object */
   if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (shape >> 32) > r->limit + SHMD_READ_SLACK))
     return SHMD_ERR_CORRUPT;
-  if (SHMD_UNLIKELY(!shmd_bytes_equal(record + value, key, key_size))) return SHMD_KEPT;
+  if (SHMD_UNLIKELY(!shmd_read_equal(r, record + value, key, key_size))) return SHMD_KEPT;
   f->at = at;
   f->slot = slot;
   f->value = record + value + SHMD_PAD8(key_size);
@@ -259,9 +273,9 @@ SHMD_INLINE int shmd_read_once(const shmd_reader* r, shmd_node node, uint64_t ha
     return (f.kind & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
   if (SHMD_UNLIKELY(f.value_size > capacity)) return SHMD_TRUNCATED;
   if (f.value_size == 8)
-    shmd_copy_out(buffer, f.value, 8);
+    shmd_read_bytes(r, buffer, f.value, 8);
   else
-    shmd_copy_out(buffer, f.value, f.value_size);
+    shmd_read_bytes(r, buffer, f.value, f.value_size);
   return 0;
 }
 
@@ -374,9 +388,9 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
   record = (const uint64_t*)(const void*)(base + at);
   if (SHMD_UNLIKELY(shmd_load_acquire(record + 2) != SHMD_SHAPE(key_size, SHMD_REC_PUT, value_size) ||
-                    !shmd_bytes_equal(record + 3, key, key_size)))
+                    !shmd_read_equal(reader, record + 3, key, key_size)))
     return SHMD_READ_NOT_PLAIN; /* a tag in common, or a record of another shape */
-  shmd_copy_out(value, record + 4, value_size);
+  shmd_read_bytes(reader, value, record + 4, value_size);
   /* SYNC recycle: as in shmd_read_get. */
   return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? 0 : SHMD_READ_NOT_PLAIN;
 }
