@@ -76,12 +76,12 @@ NOINLINE bool jumped_out(void (*f)(void*), void* context) {
 }
 
 // Stands deeper on the stack than what comes after the jump.
-NOINLINE void update_and_jump(void* d) {
-  volatile char room[4096];
-  room[0] = 1;
-  (void)shmd_update(static_cast<shmd_dict*>(d), shmd_root(), "k", 1, jumping, nullptr);
-  room[4095] = room[0];
+NOINLINE int update_deeper(shmd_dict* d, int levels) {
+  volatile int result =
+      levels != 0 ? update_deeper(d, levels - 1) : shmd_update(d, shmd_root(), "k", 1, jumping, nullptr);
+  return result;
 }
+void update_and_jump(void* d) { (void)update_deeper(static_cast<shmd_dict*>(d), 50); }
 
 // One more key in the root's count than there are.
 void damage_count(const Name& name) {
