@@ -499,7 +499,7 @@ TEST_CASE("a coroutine that waits in a callback while its thread writes goes on 
   in_order(d, name);
 }
 
-// The mechanism: shmd_callback_end() compares the thread.
+// The mechanism: the list of callbacks is the thread's.
 TEST_CASE("a callback that returns in another thread changes nothing", "[callback][thread]") {
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   SHMDICT_SKIP("sanitizers do not follow a thread to another stack");
