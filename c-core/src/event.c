@@ -93,7 +93,8 @@ static void tell(const note* n) {
 }
 
 static void deliver_all(void) {
-  const shmd_error_info before SHMD_CLEANUP(delivered) = *shmd_last_error();
+  shmd_error_info before SHMD_CLEANUP(delivered);
+  before = *shmd_last_error();
   mine.telling = true;
   while (mine.count != 0) {
     const note first = mine.notes[0];

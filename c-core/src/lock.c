@@ -259,7 +259,7 @@ void shmd_call_left(shmd_attachment* a, uint64_t word) {
 void shmd_call_leave_slowly(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
   shmd_lock_thread* me = &shmd_lock_self;
-  if (!mine(a, me)) {
+  if (((shmd_load_acquire(&c->lock) ^ a->held) & ~SHMD_LOCK_WAITERS) != 0) {
     if (me->holds != 0) --me->holds; /* taken from us as from the dead: whoever holds it now keeps it */
   } else if (a->depth > 1) {
     --a->depth;

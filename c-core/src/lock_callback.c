@@ -99,8 +99,8 @@ static int take_up(shmd_lock_thread* me) {
                 "this process was forked inside the callback of an update, which goes on in its parent; nothing "
                 "changed here");
   }
-  /* SYNC owner-thread: as in lock.c's mine(). */
-  if (!shmd_lock_mine(a) || ((shmd_load_acquire(&shmd_control_of(a)->lock) ^ entry.held) & ~SHMD_LOCK_WAITERS) != 0) {
+  /* The same acquisition is this process's and thread's: nobody took the lock since. */
+  if (((shmd_load_acquire(&shmd_control_of(a)->lock) ^ entry.held) & ~SHMD_LOCK_WAITERS) != 0) {
     if (me->holds != 0) --me->holds;
     return lost(a,
                 "the lock was lost while the callback of an update ran, so nothing changed; do not close descriptors "
@@ -110,7 +110,6 @@ static int take_up(shmd_lock_thread* me) {
   return 0;
 }
 
-/* A call whose callback will not return: as if it had answered that nothing is to change. */
 /* Ends a call whose callback will not return, as if it had answered that nothing is to change. After a longjmp its attachment
  * may be gone: it is looked for first. */
 static void drop_innermost(shmd_lock_thread* me) {
