@@ -642,7 +642,10 @@ TEST_CASE("a child may be forked while bytes are looked at in place, and in scan
   CHECK(s.pins == 0);
 }
 
-TEST_CASE("a child may be forked in an event's hook, and while changes are watched", "[fork]") {
+TEST_CASE("a child may be forked in an event's hook", "[fork]") {
+#if defined(__SANITIZE_THREAD__)
+  SHMDICT_SKIP("the sanitizer takes the registry's mutex for held in the child, where it was made anew");
+#endif
   Name name("fork.event");
   shm::dict<std::string, int> d{static_cast<const std::string&>(name)};
   d["k"] = 1;
@@ -665,6 +668,12 @@ TEST_CASE("a child may be forked in an event's hook, and while changes are watch
   CHECK(child == 0);
   CHECK(d["child"].value() >= 1);
   CHECK(d["parent"].value() == 2);
+  CHECK(findings(d.native_handle()).empty());
+}
+
+TEST_CASE("a child may be forked while changes are watched", "[fork]") {
+  Name name("fork.watch");
+  shm::dict<std::string, int> d{static_cast<const std::string&>(name)};
   const auto [watching, watched] = both([&](Fork& f) {
     auto w = d.watch();
     d["seen"] = 3;
