@@ -505,6 +505,29 @@ TEST_CASE("a child forked in a guard's scope waits for its parent like anybody, 
   CHECK(d["inside"].value() == 5);
 }
 
+// The mechanism: a guard remembers the acquisition (guard.hpp). Without it the copy's end unlocked what the child had locked.
+TEST_CASE("the copy of a guard in a forked child does not unlock what the child has locked itself", "[fork]") {
+  Name name("fork.guard.copy");
+  shm::dict<std::string, int> d{static_cast<const std::string&>(name)};
+  const auto [parent, child] = both([&](Fork& f) {
+    auto inherited = std::make_unique<shm::guard>(d);
+    f.now();
+    if (!f.child()) {
+      inherited.reset();
+      return d.lock_status().by_this_thread ? 1 : 0;
+    }
+    const shm::guard own{d, 60s};
+    inherited.reset();
+    if (!d.lock_status().by_this_thread) return 2;
+    d["k"] = 1;
+    return d.lock_status().by_this_thread ? 0 : 3;
+  });
+  CHECK(parent == 0);
+  CHECK(child == 0);
+  CHECK(d["k"].value() == 1);
+  CHECK_FALSE(d.lock_status().held);
+}
+
 // ---- callbacks that hold no lock ----
 
 // The mechanism: `forks` of the attachment, in run_init(). Without it each of the two published the one object, and whichever
