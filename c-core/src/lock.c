@@ -213,6 +213,10 @@ int shmd_hold_take_over(shmd_attachment* a, shmd_lock_thread* me, uint64_t word,
   return SHMD_RECOVERED;
 }
 
+void shmd_lock_resign(shmd_attachment* a) {
+  if (a->depth == 1 && !(a->held & SHMD_LOCK_EXPLICIT)) shmd_local_store(&a->owner, 0);
+}
+
 /* ---- followers ---- */
 
 SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {
@@ -222,7 +226,7 @@ SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {
 
 /* ---- single writes ---- */
 
-int shmd_call_enter_slowly(shmd_attachment* a) {
+static int enter_slowly(shmd_attachment* a, uint64_t limit) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
   int result = 0;
@@ -234,7 +238,7 @@ int shmd_call_enter_slowly(shmd_attachment* a) {
     /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
     shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
   } else {
-    const shmd_lock_wait how = {(uint64_t)a->timeout, SHMD_UNTIL_WOKEN, true, true};
+    const shmd_lock_wait how = {limit, SHMD_UNTIL_WOKEN, true, true};
     result = shmd_hold_ready(a, me);
     if (result >= 0) result = shmd_lock_wait_for(a, me, 0, &how);
     if (result == SHMD_TIMED_OUT) result = shmd_error_slot()->code = SHMD_ERR_LOCK_TIMEOUT;
@@ -246,6 +250,13 @@ int shmd_call_enter_slowly(shmd_attachment* a) {
   }
   a->in_call = 1;
   return result;
+}
+
+int shmd_call_enter_slowly(shmd_attachment* a) { return enter_slowly(a, (uint64_t)a->timeout); }
+
+int shmd_call_enter_within(shmd_attachment* a, uint64_t limit) {
+  if (shmd_lock_self.busy) return shmd_call_interrupted();
+  return enter_slowly(a, limit < (uint64_t)a->timeout ? limit : (uint64_t)a->timeout);
 }
 
 void shmd_call_left(shmd_attachment* a, uint64_t word) {

@@ -63,8 +63,18 @@ void shmd_crash_point(void); /* redo.c: counts, and kills the process at the cho
 
 /* ---- loads ---------------------------------------------------------------------------------------------------------- */
 
-SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+/* Of every access: x86-64 bears a word at any address, other machines end the process. */
+SHMD_INLINE int shmd_is_aligned(const void* p) { return ((uintptr_t)p & 7) == 0; }
+
+SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) {
+  SHMD_ASSERT(shmd_is_aligned(p));
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
 SHMD_INLINE uint32_t shmd_load32_acquire(const uint32_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SHMD_INLINE int shmd_load_int_acquire(const int* p) {
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+} /* of this process */
+SHMD_INLINE void shmd_store_int_release(int* p, int v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* The load of a store-then-load handshake: not before earlier atomic operations, on any machine. */
 SHMD_INLINE uint64_t shmd_load_seq(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -72,6 +82,7 @@ SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load
 /* ---- stores --------------------------------------------------------------------------------------------------------- */
 
 SHMD_INLINE void shmd_store_release(uint64_t* p, uint64_t v) {
+  SHMD_ASSERT(shmd_is_aligned(p));
   SHMD_CRASH_POINT();
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
@@ -141,8 +152,6 @@ SHMD_INLINE void shmd_fork_handler_end(void) {
  * elsewhere, and under the sanitizers, which then see what other machines do, it is word by word. What is shared, `from` of
  * a copy out and `to` of a copy in, is 8-byte aligned, and whole words of it are accessed: never pass memory of one's own
  * there. Bytes of the object are best copied by shmd_read_bytes() and compared by shmd_read_equal(), read.h. */
-
-SHMD_INLINE int shmd_is_aligned(const void* p) { return ((uintptr_t)p & 7) == 0; }
 
 #if defined(__x86_64__) && !defined(SHMD_TSAN) && !defined(SHMD_ASAN)
 #define SHMD_PLAIN_COPIES 1 /* between two shmd_compiler_barrier() any copying function will do */

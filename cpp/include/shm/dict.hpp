@@ -65,7 +65,11 @@ std::shared_ptr<handle> open(int mode, maybe_name name, const shm::options& o, s
   }
   shmd_dict* d = nullptr;
   const int result = shmd_open(name.text, &raw, &d);
-  c.error.rethrow();
+  try {
+    c.error.rethrow();
+  } catch (const unplaced& e) {
+    throw_placed(e, name.text != nullptr ? name.text : "", {});
+  }
   check(result);
   try {
     return std::make_shared<handle>(d);
