@@ -296,10 +296,11 @@ TEST_CASE("a thread cancelled in a callback leaves nothing held", "[callback][th
     const std::string& name;
     shmd_dict* d;
     int how;
-    std::atomic<bool> inside{false};
+    std::atomic<bool> inside{false}, cancelled{false};
     void wait_to_be_cancelled() {
       inside = true;
-      for (;;) pause(); // a cancellation point
+      while (!cancelled) usleep(1000); // a cancellation point
+      usleep(1);
     }
   };
   for (int how = 0; how < 4; ++how) {
@@ -340,12 +341,14 @@ TEST_CASE("a thread cancelled in a callback leaves nothing held", "[callback][th
         shmd_dict* fresh = nullptr;
         (void)shmd_open(nullptr, &o, &fresh);
       }
+      pthread_testcancel();
       return nullptr;
     };
     pthread_t thread;
     REQUIRE(pthread_create(&thread, nullptr, run, &context) == 0);
     REQUIRE(eventually([&] { return context.inside.load(); }));
     REQUIRE(pthread_cancel(thread) == 0);
+    context.cancelled = true;
     void* end = nullptr;
     REQUIRE(pthread_join(thread, &end) == 0);
     CHECK(end == PTHREAD_CANCELED);
