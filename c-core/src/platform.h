@@ -107,6 +107,9 @@ uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 
 int shmd_os_process_maps(uint64_t pid, uint64_t start, uint64_t address, uint64_t inode);
 bool shmd_os_thread_lives(uint64_t thread); /* a thread of this process */
 void shmd_os_program(char* buffer, size_t size);
+/* Whether both places are on the stack that the system gave the calling thread, and this is not a signal handler on another
+ * one. False if that cannot be told. */
+bool shmd_os_own_stack(const char* here, const char* there);
 uint64_t shmd_os_now(void);        /* monotonic ns */
 uint64_t shmd_os_now_coarse(void); /* the same clock, behind by some milliseconds at most, and cheap: for display */
 void shmd_os_sleep(uint64_t ns);
