@@ -41,6 +41,7 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in the end of a cleaning", 145},
     {"killed anywhere in the freeing of a segment", 146},
     {"killed anywhere in the return of a large value's memory", 381},
+    {"killed anywhere in a write that uses a freed run again, from behind another", 322},
     {"killed anywhere in a transaction that takes two runs out of one extent", 211},
     {"killed anywhere in compact", 291},
     {"killed anywhere in the compaction of index segments", 415},
