@@ -9,8 +9,10 @@
 
 #include "attach.h"
 #include "call.h"
+#include "descriptor.h"
 #include "dict.h"
 #include "error.h"
+#include "many.h"
 #include "named_lock.h"
 #include "overwrite.h"
 #include "platform.h"
@@ -205,7 +207,9 @@ int shmd_unlink_this(shmd_dict* d) {
 
 const char* shmd_name(const shmd_dict* d) { return d != NULL && !d->attachment->nameless ? d->attachment->name : ""; }
 
-int shmd_native_fd(const shmd_dict* d) { return d != NULL ? d->attachment->object_fd : -1; }
+int shmd_native_fd(const shmd_dict* d) {
+  return d != NULL && shmd_descriptor_object(d->attachment) ? d->attachment->object_fd : -1;
+}
 
 /* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
 static int settle_read(shmd_attachment* a, int result) {
@@ -278,6 +282,37 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
   if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
   shmd_call_leave(a);
   return 0;
+}
+
+static int bad_pair(const shmd_dict* d, const shmd_pair* p, size_t number) {
+  if ((p->key == NULL && p->key_size != 0) || (p->value == NULL && p->value_size != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the %s of pair %zu is NULL; nothing changed",
+                     p->key == NULL && p->key_size != 0 ? "key" : "value", number);
+  if (p->key_size > SHMD_MAX_KEY)
+    return shmd_fail(SHMD_ERR_KEY_TOO_LONG,
+                     "dict '%s': the key of pair %zu has %zu bytes; at most %u are possible; nothing changed",
+                     d->attachment->name, number, p->key_size, SHMD_MAX_KEY);
+  return shmd_fail(SHMD_ERR_VALUE_TOO_LONG,
+                   "dict '%s': the value of pair %zu, of %zu bytes, is too long; nothing changed", d->attachment->name,
+                   number, p->value_size);
+}
+
+int shmd_put_many(shmd_dict* d, shmd_node node, const shmd_pair* pairs, size_t count, uint32_t flags) {
+  uint64_t longest;
+  size_t i;
+  CHECK_HANDLE("shmd_put_many");
+  if (pairs == NULL && count != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the pairs are NULL");
+  if (flags > SHMD_REPLACE_ONLY)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: flags %#x are unknown, or exclude each other",
+                     (unsigned)flags);
+  longest = d->attachment->max_size / 2 < SHMD_MAX_VALUE ? d->attachment->max_size / 2 : SHMD_MAX_VALUE;
+  for (i = 0; i < count; ++i) {
+    const shmd_pair* p = pairs + i;
+    if (SHMD_UNLIKELY(p->key_size > SHMD_MAX_KEY || p->value_size > longest || (p->key == NULL && p->key_size != 0) ||
+                      (p->value == NULL && p->value_size != 0)))
+      return bad_pair(d, p, i);
+  }
+  return shmd_many_put(d->attachment, node, pairs, count, flags);
 }
 
 int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {

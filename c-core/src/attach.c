@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptor.h"
 #include "error.h"
 #include "name.h"
 #include "object.h"
@@ -86,13 +87,11 @@ static void delete_attachment(shmd_attachment* a, bool published) {
   shmd_registry_remove(a);
   shmd_slot_leave(a);
   shmd_engine_detach(a);
-  if (a->liveness_fd >= 0) (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT);
-  shmd_os_close(a->liveness_fd);
+  (void)shmd_bytes_unlock(a, SHMD_BYTE_PRESENT);
+  shmd_descriptor_close_liveness(a);
+  if (!published && shmd_descriptor_object(a)) shmd_os_stay_unnamed(a->object_fd);
+  shmd_descriptor_close_object(a);
   shmd_object_unmap(a);
-  if (published)
-    shmd_os_close(a->object_fd);
-  else
-    shmd_os_discard(a->object_fd);
   free(a->rescuing);
   (void)pthread_mutex_destroy(&a->pin_mutex);
   (void)pthread_mutex_destroy(&a->rescue_mutex);
@@ -117,12 +116,12 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super, bool b
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_presence_join(a);
   if (result < 0) return result;
-  result = shmd_name_lock(a->liveness_fd, a->name, false);
+  result = shmd_name_hold(a, false);
   if (result < 0) return result;
   result = shmd_presence_say(a);
   if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
   if (result >= 0 && by_name && !shmd_name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
-  shmd_name_unlock(a->liveness_fd);
+  shmd_name_let_go(a);
   return result < 0 || result == AGAIN ? result : 0;
 }
 
@@ -150,6 +149,7 @@ static int attach_open(int fd, const char* name, bool by_name, const shmd_option
     shmd_os_close(fd);
     if (a == NULL) return result;
     if (by_name && !shmd_name_leads_to(name, a->device, a->inode)) return AGAIN;
+    if (shmd_liveness_keep(a) < 0) (void)shmd_attach_keep(a); /* if it cannot write, writes say so */
     ++a->references;
     *out = a;
     return 0;
@@ -219,8 +219,9 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
   int result = place == IN_FILE ? shmd_object_build(a, super) : shmd_object_create(a, super, o->permissions);
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_engine_format(a);
-  if (result >= 0 && place == NAMELESS) shmd_os_stay_unnamed(a->object_fd);
   if (result >= 0) result = shmd_presence_join(a);
+  if (result >= 0 && place == NAMELESS)
+    shmd_os_stay_unnamed(a->object_fd); /* without /proc the join went by that name */
   if (result >= 0) result = shmd_presence_say(a);
   if (result >= 0) result = shmd_slot_take(a);
   if (result >= 0) result = run_init(a, o);
@@ -331,6 +332,7 @@ int shmd_attach(const char* name, const shmd_options* options, shmd_attachment**
   shmd_registry_lock();
   result = attach_somehow(name, options, out);
   if (result >= 0 && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result;
 }
@@ -360,6 +362,7 @@ int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep) {
     left = shmd_presence_end(a);
     if (result == 0) result = left;
     delete_attachment(a, true);
+    shmd_registry_keep();
   }
   shmd_registry_unlock();
   return result;
@@ -371,6 +374,7 @@ int shmd_unlink_name(const char* name) {
   shmd_registry_lock();
   result = AGAIN;
   for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) result = shmd_name_unlink(name);
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result == AGAIN ? shmd_fail(SHMD_ERR_BUSY, "dict '%s' kept being created anew; try again", name) : result;
 }

@@ -3,9 +3,9 @@
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *
  * Order of modules, each including only what stands below it:
- *   api > backup, list, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
- *       > insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
- *       > presence > name, slot > object > platform, error, layout.h, atomics.h
+ *   api > backup, list, many, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
+ *       > batch, insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
+ *       > liveness > presence > name, slot > object > descriptor > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform.h"
 #include "shmdict/atomics.h"
 #include "shmdict/layout.h"
 #include "shmdict/read.h"
@@ -42,17 +43,21 @@ typedef struct shmd_attachment {
 
   /* attach.c */
   uint32_t slot;        /* SHMD_NO_SLOT: none (read-only, or a forked child that found no free slot) */
+  uint64_t incarnation; /* of the slot, as this process wrote it into its entry */
   int liveness_fd;      /* holds the slot's byte lock; an open of its own, never mapped */
-  int object_fd;        /* the descriptor the object was opened by: for allocating, punching, /proc/self/fd */
+  int object_fd;        /* the descriptor the object was opened by: for allocating, and for opening it again */
+  shmd_mark liveness_mark, object_mark; /* descriptor.h: whether the numbers still lead there */
+  bool process_bytes;   /* no liveness description: the bytes are locked by the process, through object_fd */
   uint64_t* generation; /* a word that fork() wipes: 0 = this is a child that has not re-attached yet */
   uint32_t references;  /* handles; and hooks being told, for the time of that */
   uint64_t serial;      /* tells attachments apart whose memory was the same */
   uint64_t device, inode;
   struct shmd_attachment* next; /* registry */
   char name[SHMD_MAX_NAME + 8];
-  int64_t timeout;                     /* ns, of single writes */
-  int creator;                         /* this process created the object */
-  int child_fd;                        /* while forking: the liveness description of the child to be, else -1 */
+  int64_t timeout; /* ns, of single writes */
+  int creator;     /* this process created the object */
+  int child_fd;    /* while forking: the liveness description of the child to be, else -1 */
+  shmd_mark child_mark;
   uint32_t closers;                    /* handles whose closing unlinks */
   bool nameless;                       /* never had a name: `name` is for messages only */
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
@@ -72,6 +77,7 @@ typedef struct shmd_attachment {
 
   /* snapshot.c */
   uint64_t forks; /* how often this attachment was inherited */
+  uint64_t lives; /* the same, and how often its slot was lost: pins of a former life hold nothing */
   pthread_mutex_t pin_mutex;
   struct shmd_pin* pins; /* pins of this process's threads */
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch.h"
 #include "call.h"
 #include "log.h"
 #include "node.h"
@@ -73,8 +74,14 @@ static bool exists(const shmd_cursor* c) { return c->found && c->record.kind != 
 static int resolve(shmd_tx* t, shmd_node node, uint32_t* id) {
   if (SHMD_UNLIKELY(node.id == 0 && node.generation != 0))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': there is no such nested dict; look it up", t->a->name);
+  if (node.id == 0) {
+    *id = SHMD_LOW(SHMD_GET_C(t, root_node));
+    if (SHMD_LIKELY(*id < t->a->super->node_capacity)) return 0;
+  }
   return shmd_node_resolve(t, node, id);
 }
+
+int shmd_dict_resolve(shmd_tx* t, shmd_node node, uint32_t* id) { return resolve(t, node, id); }
 
 static int locate(shmd_tx* t, shmd_node node, const shmd_key* key, uint32_t* id, shmd_cursor* c) {
   const int result = resolve(t, node, id);
@@ -185,11 +192,10 @@ static int stage_node(shmd_tx* t, uint32_t id, const shmd_key* key, shmd_cursor*
 
 /* ---- put, erase, update ---- */
 
-static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
+int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
   shmd_cursor c;
   uint64_t offset;
-  uint32_t id;
-  int result = locate(t, node, key, &id, &c);
+  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
   if (result < 0) return result;
   if (flags > SHMD_REPLACE_ONLY) /* looked at here, which costs the short way nothing */
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: flags %#x are unknown, or exclude each other",
@@ -199,12 +205,27 @@ static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void*
   return stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
 }
 
+static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
+  uint32_t id;
+  const int result = resolve(t, node, &id);
+  return result < 0 ? result : shmd_dict_stage_put(t, id, key, value, size, flags);
+}
+
 int shmd_dict_put_rest(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
                        uint32_t flags) {
   const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   int result, tries = 0;
   bool removed; /* a subtree, by this very call: it pays for the sweep */
-  if ((flags == 0 || flags == SHMD_INSERT_ONLY) && shmd_insert(a, node, key, value, size)) {
+  if (shmd_tx_of(a)->user) {
+    uint32_t id;
+    result = resolve(shmd_tx_of(a), node, &id);
+    if (result >= 0) result = shmd_batch_put(shmd_tx_of(a), id, key, value, size, flags);
+    if (SHMD_LIKELY(result != SHMD_BATCH_DECLINED)) {
+      if (SHMD_UNLIKELY(result < 0 || shmd_tx_of(a)->error != 0)) result = finish(a, result);
+      shmd_call_leave(a);
+      return result;
+    }
+  } else if ((flags == 0 || flags == SHMD_INSERT_ONLY) && shmd_insert(a, node, key, value, size)) {
     if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
     shmd_call_leave(a);
     return 0;
@@ -316,13 +337,6 @@ int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, sh
 }
 
 /* ---- the dict of named locks ---- */
-
-int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size) {
-  shmd_cursor c;
-  uint64_t offset;
-  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
-  return result < 0 ? result : stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
-}
 
 int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key) {
   shmd_cursor c;

@@ -200,6 +200,10 @@ int shmd_hold_take_over(shmd_attachment* a, shmd_lock_thread* me, uint64_t word,
   return SHMD_RECOVERED;
 }
 
+void shmd_lock_resign(shmd_attachment* a) {
+  if (a->depth == 1 && !(a->held & SHMD_LOCK_EXPLICIT)) shmd_local_store(&a->owner, 0);
+}
+
 /* ---- followers ---- */
 
 SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {

@@ -9,6 +9,14 @@
 #include "platform.h"
 #include "watch.h"
 
+static void set(const shmd_ready* r) {
+  if (shmd_os_marked(r->fd, &r->mark)) shmd_os_event_set(r->fd);
+}
+
+static void close_descriptor(const shmd_ready* r) {
+  if (shmd_os_marked(r->fd, &r->mark)) shmd_os_close(r->fd);
+}
+
 /* REQUIRES: mutex. */
 static void settle(shmd_ready* r) {
   /* SYNC published: observes a commit. */
@@ -17,9 +25,9 @@ static void settle(shmd_ready* r) {
   if (ready == r->readable) return;
   r->readable = ready;
   if (ready) {
-    shmd_os_event_set(r->fd);
+    set(r);
   } else {
-    shmd_os_event_clear(r->fd);
+    if (shmd_os_marked(r->fd, &r->mark)) shmd_os_event_clear(r->fd);
     (void)pthread_cond_signal(&r->cleared);
   }
 }
@@ -60,7 +68,7 @@ static int start_thread(shmd_ready* r) {
 static void discard(shmd_ready* r) {
   (void)pthread_cond_destroy(&r->cleared);
   (void)pthread_mutex_destroy(&r->mutex);
-  shmd_os_close(r->fd);
+  close_descriptor(r);
   free(r);
 }
 
@@ -72,7 +80,7 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
   r->interrupt = interrupt;
   r->seen = seen;
   r->pid = shmd_os_pid();
-  r->start_time = a->start_time;
+  r->forks = a->forks;
   r->fd = shmd_os_event_open();
   if (r->fd < 0) {
     result = r->fd;
@@ -82,6 +90,7 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
                        "dict '%s': this system has no descriptor for a follower; wait in a thread", a->name);
     return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no descriptor for a follower", a->name);
   }
+  (void)shmd_os_mark(r->fd, &r->mark);
   (void)pthread_mutex_init(&r->mutex, NULL);
   (void)pthread_cond_init(&r->cleared, NULL);
   settle(r);
@@ -94,7 +103,24 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
   return 0;
 }
 
-bool shmd_ready_ours(const shmd_ready* r) { return r->pid == shmd_os_pid() && r->start_time == r->a->start_time; }
+bool shmd_ready_ours(const shmd_ready* r) { return r->pid == shmd_os_pid() && r->forks == r->a->forks; }
+
+int shmd_ready_descriptor(shmd_ready* r) {
+  int fd;
+  (void)pthread_mutex_lock(&r->mutex);
+  if (!shmd_os_marked(r->fd, &r->mark)) {
+    fd = shmd_os_event_open();
+    if (fd >= 0) {
+      (void)shmd_os_mark(fd, &r->mark);
+      r->fd = fd;
+      if (r->readable) shmd_os_event_set(fd);
+    }
+  } else
+    fd = r->fd;
+  (void)pthread_mutex_unlock(&r->mutex);
+  if (fd >= 0) return fd;
+  return shmd_fail_errno(SHMD_ERR_SYSTEM, fd, "dict '%s': no descriptor for a follower", r->a->name);
+}
 
 void shmd_ready_look(shmd_ready* r, uint64_t seen) {
   if (!shmd_ready_ours(r)) return;
@@ -106,14 +132,13 @@ void shmd_ready_look(shmd_ready* r, uint64_t seen) {
 
 void shmd_ready_end(shmd_ready* r) {
   if (!shmd_ready_ours(r)) { /* the mutex may be held by a thread that does not exist here */
-    shmd_os_close(r->fd);
+    close_descriptor(r);
     free(r);
     return;
   }
   (void)pthread_mutex_lock(&r->mutex);
   r->ended = true;
-  if (!r->readable)
-    shmd_os_event_set(r->fd); /* who waits with a duplicate, or in another thread, is not left waiting */
+  if (!r->readable) set(r); /* who waits with a duplicate, or in another thread, is not left waiting */
   r->readable = true;
   (void)pthread_cond_signal(&r->cleared);
   (void)pthread_mutex_unlock(&r->mutex);

@@ -107,6 +107,7 @@ static int sweep_step(shmd_tx* t) {
     if (!shmd_index_depth_fits(&c, depth)) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
     shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
   }
+  t->references = true;
   span = UINT64_C(1) << (32 - depth);
   next = (prefix & ~(span - 1)) + span;
   if (c.levels == 1) {

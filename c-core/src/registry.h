@@ -21,6 +21,8 @@ void shmd_registry_remove(shmd_attachment* a); /* no harm if it is not there */
 shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_file_info* info, uint32_t flags);
 /* A reference to an attachment that may be gone, if it is not: shmd_detach() drops it. REQUIRES: not locked. */
 bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial);
+/* Descriptors of objects were closed: attachments whose bytes the process holds by itself lock them again (descriptor.h). */
+void shmd_registry_keep(void);
 /* A word that is 0 in a forked child that was not put in order yet. */
 uint64_t* shmd_registry_generation(void);
 

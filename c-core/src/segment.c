@@ -2,6 +2,9 @@
 #include "segment.h"
 
 #include "attach.h"
+#include "descriptor.h"
+#include "error.h"
+#include "lock.h"
 #include "node.h"
 #include "object.h"
 #include "platform.h"
@@ -187,6 +190,7 @@ void shmd_segment_free(shmd_tx* t, uint64_t id) {
   const uint64_t kind = GET(id, kind);
   const uint64_t length =
       SHMD_LOW(kind) == SHMD_SEG_INDEX ? 1 : SHMD_HIGH(kind); /* an index segment keeps its class there */
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(length, SHMD_SEG_FREED));
   SET(id, live, 0);
   SET(id, position, SHMD_GET_C(t, head));
@@ -218,7 +222,8 @@ static bool freed_long_ago(shmd_attachment* a, uint64_t position) {
 
 static bool nearly_full(const shmd_attachment* a) {
   uint64_t available, total;
-  return shmd_os_room(a->object_fd, &available, &total) == 0 && available < SHMD_NEARLY_FULL && available < total / 2;
+  return shmd_descriptor_file(a) && shmd_os_room(a->object_fd, &available, &total) == 0 &&
+         available < SHMD_NEARLY_FULL && available < total / 2;
 }
 
 /* What of a freed segment or run has memory. */
@@ -262,7 +267,7 @@ int shmd_segment_settle(shmd_tx* t, bool now) {
      * shmd_segment_forget goes by. */
     const uint64_t last = id + length - 1;
     shmd_recycle(t);
-    if (shmd_object_punch(a, shmd_segment_offset(a, last), a->segment_size) < 0) return 0;
+    if (shmd_object_return(a, shmd_segment_offset(a, last), a->segment_size, 0) < 0) return 0;
     SET(id, kind, SHMD_PAIR(length - 1, SHMD_SEG_FREED));
     extent_add(t, last, 1);
     return 1;
@@ -272,8 +277,8 @@ int shmd_segment_settle(shmd_tx* t, bool now) {
     shmd_recycle(t); /* punching overwrites with zeros */
     shmd_store_release(shmd_word(a, SHMD_S(t, id, allocated)), from);
     /* in the end all of it: what a killed process gave it and `allocated` does not know of goes, too */
-    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from,
-                          from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift) < 0)
+    if (shmd_object_return(a, shmd_segment_offset(a, id) + from,
+                           from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift, allocated - from) < 0)
       return 0;
     if (from != 0) return 1;
   }
@@ -342,6 +347,7 @@ static bool reserve_take(shmd_tx* t, uint32_t keep, uint64_t* id) {
 }
 
 static void take_into_use(shmd_tx* t, uint64_t id, uint32_t kind, uint32_t high) {
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(high, kind));
   SET(id, live, 0);
   SET(id, used, 0);
@@ -395,6 +401,22 @@ int shmd_segment_open(shmd_tx* t, uint32_t kind, uint64_t bytes, uint32_t keep, 
   return t->error;
 }
 
+/* The program may have closed the descriptor that says that we live: this is a good moment to notice, for what follows makes
+ * system calls anyway. NOT_ATTACHED: nobody can tell any more that we live, or the lock was taken from us. */
+static int still_inside(shmd_attachment* a) {
+  const int result = shmd_liveness_keep(a);
+  if (result < 0) {
+    shmd_lock_resign(a);
+    return result;
+  }
+  if (((shmd_load_acquire(&shmd_control_of(a)->lock) ^ a->held) & ~SHMD_LOCK_WAITERS) == 0) return 0;
+  return shmd_fail(
+      SHMD_ERR_NOT_ATTACHED,
+      "dict '%s': the lock was taken from this process as if it were dead; do not close descriptors that you did "
+      "not open",
+      a->name);
+}
+
 static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
   shmd_attachment* a = t->a;
   uint64_t* allocated;
@@ -403,6 +425,10 @@ static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
     return (void)shmd_tx_astray(t, SHMD_S(t, id, allocated)), SHMD_ERR_CORRUPT;
   allocated = shmd_word(a, SHMD_S(t, id, allocated));
   have = shmd_load_acquire(allocated);
+  if (have < bytes) {
+    const int result = still_inside(a);
+    if (result < 0) return result;
+  }
   while (have < bytes) {
     uint64_t next = (have + SHMD_CHUNK) & ~(uint64_t)(SHMD_CHUNK - 1);
     int result;
@@ -424,7 +450,7 @@ void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used) {
   const uint64_t keep = shmd_pages(used), have = shmd_load_acquire(&s->allocated);
   if (have <= keep) return;
   shmd_store_release(&s->allocated, keep);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id) + keep, have - keep, have - keep);
 }
 
 /* Gives all memory of a free segment (or run that nobody got) back, a chunk more than is known of included. */
@@ -434,7 +460,7 @@ static void give_back(shmd_attachment* a, uint64_t id) {
   const uint64_t whole = have == 0 ? size : (have + size - 1) & ~(size - 1);
   if (have > a->max_size) return;
   shmd_store_release(&s->allocated, 0);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole, have);
 }
 
 void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
@@ -470,11 +496,15 @@ uint64_t shmd_segment_return_memory(shmd_attachment* a, uint64_t from) {
   if (from >= known) return UINT64_MAX;
   for (id = from; id < end && pieces < RETURN_PIECES;) {
     const uint64_t n = free_piece(table, id, frontier, end);
-    uint64_t i;
-    for (i = 0; i < n; ++i)
-      if (shmd_load_acquire(&table[id + i].allocated) != 0) shmd_store_release(&table[id + i].allocated, 0);
+    uint64_t i, memory = 0;
+    for (i = 0; i < n; ++i) {
+      const uint64_t allocated = shmd_load_acquire(&table[id + i].allocated);
+      if (allocated == 0) continue;
+      memory += allocated < a->segment_size ? allocated : a->segment_size;
+      shmd_store_release(&table[id + i].allocated, 0);
+    }
     if (n != 0) {
-      (void)shmd_object_punch(a, shmd_segment_offset(a, id), n << a->segment_shift);
+      (void)shmd_object_return(a, shmd_segment_offset(a, id), n << a->segment_shift, memory);
       ++pieces;
     }
     id += n + 1;
@@ -521,6 +551,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       free_log_segment(t, id);
     } else if (before != after) {
+      shmd_tx_cool(t);
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       shmd_segment_link(t, SHMD_CI(t, buckets, after), id);
     }
@@ -532,6 +563,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
 void shmd_segment_retire(shmd_tx* t, uint64_t id) {
   const uint64_t live = GET(id, live);
   const uint64_t length = SHMD_HIGH(GET(id, kind));
+  shmd_tx_cool(t);
   if (live == 0) {
     free_log_segment(t, id);
   } else if (length > 1) {

@@ -110,20 +110,29 @@ void shmd_engine_after_fork(shmd_attachment* a) {
   t->shrink_count = 0;
   t->debt = 0;
   ++a->forks;
+  ++a->lives;
   shmd_local_store(&a->reader.writer, 0);
   /* the parent's snapshots are not the child's: they are revoked here, and pinned by the parent still */
   a->pins = NULL;
   (void)pthread_mutex_init(&a->pin_mutex, NULL);
 }
 
+void shmd_engine_lost(shmd_attachment* a) {
+  (void)pthread_mutex_lock(&a->pin_mutex);
+  ++a->lives;
+  a->pins = NULL;
+  (void)pthread_mutex_unlock(&a->pin_mutex);
+}
+
 /* ---- reading at a position ---- */
 
 int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
-  if (s->forks != s->a->forks)
-    return shmd_fail(SHMD_ERR_SNAPSHOT_TOO_OLD,
-                     "dict '%s': the snapshot was taken by the parent process, which alone holds it; take one here",
-                     s->a->name);
+  if (s->lives != s->a->lives)
+    return shmd_fail(
+        SHMD_ERR_SNAPSHOT_TOO_OLD,
+        "dict '%s': the snapshot was taken by the parent process, or before this one lost its slot; take a new one",
+        s->a->name);
   if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
   if (s->kind == SHMD_SNAP_OPTIMISTIC) {
     /* SYNC published: observes a commit under way, too: its first pass moves head before its second stores what readers
@@ -252,7 +261,7 @@ static int open_snapshot(shmd_dict* d, shmd_snapshot** out) {
   if (s == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a snapshot", a->name);
   s->a = a;
   s->dict = d;
-  s->forks = a->forks;
+  s->lives = a->lives;
   if (a->read_only) {
     s->kind = SHMD_SNAP_OPTIMISTIC;
     s->position = shmd_load_acquire(&shmd_control_of(a)->published);
@@ -359,7 +368,7 @@ static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_s
   int result = SHMD_ERR_BUSY, tries;
   s.a = a;
   s.dict = d;
-  s.forks = a->forks;
+  s.lives = a->lives;
   s.kind = SHMD_SNAP_PINNED;
   s.position = pin->position & ~UINT64_C(7);
   s.pin.position = pin->position; /* but for `next`, which other threads change */

@@ -3,6 +3,7 @@
 
 #include "attach.h"
 #include "call.h"
+#include "descriptor.h"
 #include "error.h"
 #include "object.h"
 #include "platform.h"
@@ -50,7 +51,7 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   s->segment_size = super->segment_size;
   s->buffer_size = super->buffer_size;
   s->max_pin_bytes = super->max_pin_bytes;
-  if (shmd_os_info(a->object_fd, &info) == 0) {
+  if (shmd_descriptor_info(a, &info) == 0) {
     s->memory = info.blocks_bytes;
     if (info.links == 0) s->unlinked = 1;
   }
@@ -103,7 +104,7 @@ int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
     info.pid = (int64_t)shmd_load_acquire(&entry->pid);
     if (info.pid == 0) continue;
     info.this_process = i == a->slot;
-    if (!info.this_process && shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) != 1) continue;
+    if (!shmd_slot_lives(a, i)) continue;
     info.slot = i;
     info.start_time = shmd_load_acquire(&entry->start_time);
     info.pid_space = shmd_load_acquire(&entry->pid_space);

@@ -416,7 +416,7 @@ int shmd_follow_fd(shmd_follower* f) {
     result = shmd_ready_start(f->a, &f->interrupt, seen, &f->ready);
     if (result < 0) return result;
   }
-  return f->ready->fd;
+  return shmd_ready_descriptor(f->ready);
 }
 
 int shmd_follow_wait(shmd_follower* f, int64_t timeout) {

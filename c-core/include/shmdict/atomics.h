@@ -67,6 +67,10 @@ SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) {
   return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 }
 SHMD_INLINE uint32_t shmd_load32_acquire(const uint32_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SHMD_INLINE int shmd_load_int_acquire(const int* p) {
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+} /* of this process */
+SHMD_INLINE void shmd_store_int_release(int* p, int v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* The load of a store-then-load handshake: not before earlier atomic operations, on any machine. */
 SHMD_INLINE uint64_t shmd_load_seq(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
