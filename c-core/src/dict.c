@@ -60,7 +60,8 @@ static int finish(shmd_attachment* a, int result) {
 /* Whether a write that found no room should be tried again: after reclaiming, three times at most. */
 static bool retry(shmd_attachment* a, int result, int* tries) {
   if (SHMD_LIKELY(result != SHMD_ERR_NO_SPACE) || shmd_tx_of(a)->user) return false;
-  if (++*tries <= 3 && shmd_reclaim_urgent(a)) return true;
+  if (++*tries <= 3 && shmd_reclaim_urgent(a, *tries > 1)) return true;
+  if (*tries == 1 && shmd_reclaim_urgent(a, true)) return true;
   shmd_reclaim_blame(a);
   return false;
 }

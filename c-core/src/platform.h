@@ -64,6 +64,8 @@ uint64_t shmd_os_huge_page(void);                             /* bytes; 0 = the 
 int shmd_os_make_huge(unsigned char* at, uint64_t size);      /* REQUIRES: both multiples of it, all of it has memory */
 int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size);
+/* Bytes of the object's file system: of those that this user may have, how many are free. Both UINT64_MAX: no limit. */
+int shmd_os_room(int fd, uint64_t* available, uint64_t* total);
 /* The same for what is mapped at `at`, without a descriptor. -ENOSYS or -EINVAL: not here, or not while it is locked. */
 int shmd_os_allocate_mapping(unsigned char* at, uint64_t size);
 int shmd_os_punch_mapping(unsigned char* at, uint64_t size);

@@ -91,7 +91,7 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
     t->shrink_count = 0;
     t->debt = t->begun_debt;
     if (full) { /* a transaction cannot be tried again from here, but the caller's next one shall find room */
-      (void)shmd_reclaim_urgent(a);
+      (void)shmd_reclaim_urgent(a, true);
       (void)shmd_fail(
           SHMD_ERR_NO_SPACE,
           "dict '%s': no room for this transaction, nothing changed; try it again, or erase keys, close snapshots, "
