@@ -53,8 +53,8 @@ inline const std::map<std::string, std::uint64_t> counts = {
     {"killed anywhere in writes while a snapshot is held", 224},
     {"killed anywhere in the clear of the root while a snapshot is held", 245},
     {"killed anywhere in the end of ghosts", 113},
-    {"killed anywhere in a creation", 552},
-    {"killed anywhere in attaching, writing and detaching", 41},
+    {"killed anywhere in a creation", 553},
+    {"killed anywhere in attaching, writing and detaching", 42},
     {"killed anywhere when the last one closes", 2},
     {"killed anywhere in unlink", 1},
 };
