@@ -17,6 +17,7 @@ static void open_head(shmd_tx* t, uint64_t id, uint64_t position, uint64_t limit
   SHMD_SET_C(t, head_segment, id);
   SHMD_SET_C(t, head_bias, shmd_segment_offset(t->a, id) - position);
   SHMD_SET_C(t, head_limit, position + limit);
+  shmd_tx_cool(t);
 }
 
 int shmd_log_format(shmd_tx* t) {
@@ -91,6 +92,7 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   if (used + size <= segment_size && result == 0) {
     limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, old, allocated)));
     SHMD_SET_C(t, head_limit, position - used + (limit < segment_size ? limit : segment_size));
+    shmd_tx_cool(t);
     return 0;
   }
   /* the last of the reserve only if the segment closed for it is dead: shmd_reclaim_urgent gets that one back at once */

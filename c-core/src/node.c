@@ -35,6 +35,7 @@ static void fill(shmd_tx* t, uint64_t id, uint32_t generation, uint64_t parent, 
   SET(id, sweep, 0);
   SET(id, identity, SHMD_PAIR(generation, SHMD_NODE_LIVE));
   SHMD_ADD_C(t, node_count, 1);
+  t->references = true;
 }
 
 int shmd_node_format(shmd_tx* t) {

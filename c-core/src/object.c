@@ -72,7 +72,7 @@ int shmd_object_geometry(const shmd_options* options, shmd_superblock* s) {
   s->pins_offset = at;
   at = align_up(at + s->max_processes * sizeof(uint64_t) * s->shard_count, SHMD_PAGE);
   s->redo_offset = at;
-  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * MIB) / sizeof(shmd_redo_entry);
+  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * GIB) / sizeof(shmd_redo_entry);
   at = align_up(at + s->redo_capacity * sizeof(shmd_redo_entry), SHMD_PAGE);
   s->nodes_offset = at;
   s->node_capacity = clamp(s->max_size / 16, 4 * KIB, 4 * GIB) / sizeof(shmd_node_entry);
