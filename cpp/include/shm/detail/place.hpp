@@ -190,7 +190,7 @@ int read_at(const Place& place, const F& f, bool* reached = nullptr) {
   }
 }
 
-// The same for writes that store for certain: missing levels are created in the same commit. f must not throw.
+// The same for writes that store for certain: missing levels are created in the same commit. What f throws aborts it.
 template <class Place, class F>
 int write_at(const Place& place, const F& f) {
   bool reached = true;

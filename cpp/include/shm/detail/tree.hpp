@@ -2,6 +2,7 @@
 // Whole (sub)trees: read from a snapshot into local data, written from local data or ranges.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <iterator>
 #include <memory>
@@ -114,7 +115,13 @@ class encoded_pairs {
   encoded_pairs(const encoded_pairs&) = delete;
   encoded_pairs& operator=(const encoded_pairs&) = delete;
 
-  int put(shmd_dict* d, shmd_node node) const { return shmd_put_many(d, node, pairs_.data(), pairs_.size(), 0); }
+  // The key that is too long, or whose value is, is thrown as `unplaced`.
+  int put(shmd_dict* d, shmd_node node) const {
+    const int result = shmd_put_many(d, node, pairs_.data(), pairs_.size(), 0);
+    if (result == SHMD_ERR_KEY_TOO_LONG) refuse(result, d, [](const shmd_pair& p) { return p.key_size; });
+    if (result == SHMD_ERR_VALUE_TOO_LONG) refuse(result, d, [](const shmd_pair& p) { return p.value_size; });
+    return result;
+  }
 
  private:
   template <class R, class = void>
@@ -130,6 +137,12 @@ class encoded_pairs {
                                                                    std::declval<const R&>()))>::iterator_category,
                                                                std::forward_iterator_tag>>> : std::true_type {};
 
+  template <class Size>
+  [[noreturn]] SHM_COLD void refuse(int result, shmd_dict* d, const Size& size) const {
+    const auto p = std::max_element(pairs_.begin(), pairs_.end(),
+                                    [&](const shmd_pair& a, const shmd_pair& b) { return size(a) < size(b); });
+    throw_of_core(result, d, text_of_key<K>(p->key, p->key_size));
+  }
   template <bool Kept, class Key, class Value>
   void add(const Key& key, const Value& value) {
     shmd_pair p; // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below

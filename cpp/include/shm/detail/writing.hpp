@@ -242,14 +242,13 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
     if constexpr (is_nested<V>) {
       commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
     } else {
-      const auto pairs = [&] { // before the lock is taken
-        try {
-          return encoded_pairs<K, V>(entries);
-        } catch (const error&) {
-          rethrow_in(where());
-        }
-      }();
-      const int result = write_at(where(), [&](shmd_node node) { return pairs.put(where().d, node); });
+      int result = 0;
+      try {
+        const encoded_pairs<K, V> pairs(entries); // before the lock is taken
+        result = write_at(where(), [&](shmd_node node) { return pairs.put(where().d, node); });
+      } catch (const error&) {
+        rethrow_in(where());
+      }
       if (result < 0) throw_at(result, where());
     }
   }
