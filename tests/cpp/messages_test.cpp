@@ -15,7 +15,7 @@ namespace {
 // The message that f's exception has; it names the dict and `where`, and no function of the C interface.
 template <class F>
 std::string told(const support::Name& name, const std::string& where, F&& f) {
-  const auto message = message_of(f);
+  auto message = message_of(f);
   INFO(message);
   CHECK_THAT(message, contains("dict '" + name.str() + "'"));
   CHECK_THAT(message, contains(where));

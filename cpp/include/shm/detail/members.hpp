@@ -113,7 +113,7 @@ constexpr bool holds_from(Before before) {
   constexpr std::size_t single_run = Run % 2 == 0 ? Run : Run + 1;
   if constexpr (takes<T, bad_member<Bad>>(Before{})) {
     return true;
-  } else if constexpr (Count == most_members || !takes<T, any_member<>>(Before{})) {
+  } else if constexpr (Count == most_members || !takes<T, any_member<>>(Before{})) { // NOLINT(bugprone-branch-clone)
     return false;
   } else if constexpr (constexpr auto longer = one_more<array_run>(Before{}, all{});
                        array_run < member_runs && takes<T>(longer) &&
