@@ -103,10 +103,13 @@ static int check_caller(const char* name, const shmd_options* o) {
   return 0;
 }
 
+static void forget_handle(shmd_dict** fresh) { free(*fresh); }
+
 int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   static uint64_t serials;
   shmd_options defaults;
   shmd_dict* d;
+  shmd_dict* fresh SHMD_CLEANUP(forget_handle) = NULL;
   int result;
   if (out == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: a place for the handle is needed");
   *out = NULL;
@@ -116,14 +119,12 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   }
   result = check_caller(name, options);
   if (result < 0) return result;
-  d = (shmd_dict*)calloc(1, sizeof *d);
+  fresh = d = (shmd_dict*)calloc(1, sizeof *d);
   if (d == NULL)
     return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a handle", name != NULL ? name : "");
   result = shmd_attach(name, options, &d->attachment);
-  if (result < 0) {
-    free(d);
-    return result;
-  }
+  if (result < 0) return result;
+  fresh = NULL;
   d->reader = &d->attachment->reader;
   d->unlink_on_close = options->unlink == SHMD_UNLINK_THIS_CLOSES;
   d->serial = shmd_local_add(&serials, 1) + 1;
@@ -155,6 +156,7 @@ static bool leaving(shmd_dict* d) {
 
 static void leave_sections(shmd_dict* d) {
   shmd_attachment* a = d->attachment;
+  if (d->begun != 0 && d->begun == shmd_load_acquire(&a->inherited) >> 32) (void)shmd_transaction_disown(a);
   if (shmd_transaction_mine(a) && d->begun == section_of(a)) {
     (void)leaving(d);
     (void)shmd_transaction_end(a, false);
@@ -163,26 +165,35 @@ static void leave_sections(shmd_dict* d) {
   }
 }
 
+static void close_waiting(void);
+
+static int close_later(shmd_dict* d) {
+  d->next_closing = shmd_lock_self.closing;
+  shmd_lock_self.closing = d;
+  return 0;
+}
+
 int shmd_close(shmd_dict* d) {
-  int result;
+  int result, given_back;
   if (d == NULL) return 0;
   if (d->attachment->hidden)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "dict '%s': the creator's callback cannot close it; let it fail instead", d->attachment->name);
-  if (shmd_lock_paused(d->attachment)) { /* the call that called back still needs the mapping */
-    d->next_closing = shmd_lock_self.closing;
-    shmd_lock_self.closing = d;
-    return 0;
-  }
+  if (shmd_callback_within(d->attachment)) return close_later(d); /* the call that called back needs the mapping */
   leave_sections(d);
-  shmd_named_abandon(d);
+  if (shmd_load_acquire(&d->locks) != 0 && shmd_transaction_mine(d->attachment)) /* of another handle */
+    return close_later(d);
+  given_back = shmd_named_abandon(d);
   (void)shmd_set_event_hook(d, NULL, NULL);
   result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
   free(d);
-  return result;
+  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL))
+    close_waiting(); /* a transaction that ended here kept them waiting */
+  return result < 0 ? result : given_back;
 }
 
-/* Ends what a callback closed. Handles of a dict that another callback further out belongs to wait for the end of that. */
+/* Ends what was closed too early: within a callback, or with named locks within another handle's transaction. Handles of a dict
+ * that another callback further out belongs to wait for the end of that. */
 static SHMD_NOINLINE void close_waiting(void) {
   const shmd_error_info before = *shmd_last_error();
   shmd_dict* d = shmd_lock_self.closing;
@@ -323,15 +334,20 @@ int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
   return shmd_dict_erase(d->attachment, node, &k);
 }
 
+/* The cleanup of a call's result: also if an exception of its callback ends it. */
+static void call_over(const int* result) {
+  (void)result;
+  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL)) close_waiting();
+}
+
 int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update, void* context) {
   shmd_key k;
-  int result;
+  int result SHMD_CLEANUP(call_over) = 0;
   CHECK_HANDLE("shmd_update");
   CHECK_KEY("shmd_update");
   if (update == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_update: the callback is NULL");
   k = make_key(d, key, key_size);
   result = shmd_dict_update(d->attachment, node, &k, update, context);
-  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL)) close_waiting();
   return result;
 }
 
@@ -461,15 +477,19 @@ int shmd_begin(shmd_dict* d, int64_t timeout) {
 }
 
 int shmd_commit(shmd_dict* d) {
+  int result SHMD_CLEANUP(call_over) = 0;
   CHECK_HANDLE("shmd_commit");
   if (shmd_in_transaction(d)) (void)leaving(d);
-  return shmd_transaction_end(d->attachment, true);
+  result = shmd_transaction_end(d->attachment, true);
+  return result;
 }
 
 int shmd_abort(shmd_dict* d) {
+  int result SHMD_CLEANUP(call_over) = 0;
   CHECK_HANDLE("shmd_abort");
   if (shmd_in_transaction(d)) (void)leaving(d);
-  return shmd_transaction_end(d->attachment, false);
+  result = shmd_transaction_end(d->attachment, false);
+  return result;
 }
 
 int shmd_in_transaction(shmd_dict* d) { return d != NULL && shmd_transaction_mine(d->attachment); }

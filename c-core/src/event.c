@@ -68,22 +68,33 @@ void shmd_event_forget(const shmd_attachment* a) {
 
 void shmd_event_forked(void) { mine.count = 0; }
 
+/* Cleanups: a hook may throw, or its thread be cancelled in it. */
+static void told(shmd_attachment** a) {
+  (void)pthread_mutex_unlock(&(*a)->event_mutex);
+  (void)shmd_detach(*a, false, false);
+}
+static void delivered(const shmd_error_info* before) {
+  mine.telling = false;
+  *shmd_error_slot() = *before; /* of the call that is just returning */
+}
+
 static void tell(const note* n) {
   shmd_dict* d;
   if (!shmd_registry_hold(n->a, n->serial)) return;
-  (void)pthread_mutex_lock(&n->a->event_mutex);
-  for (d = n->a->hooks; d != NULL;) {
-    shmd_dict* next = d->next_hook; /* a hook may remove itself */
-    d->hook(d->hook_context, &n->event);
-    d = next;
+  {
+    shmd_attachment* a SHMD_CLEANUP(told) = n->a;
+    (void)pthread_mutex_lock(&a->event_mutex);
+    for (d = a->hooks; d != NULL;) {
+      shmd_dict* next = d->next_hook; /* a hook may remove itself */
+      d->hook(d->hook_context, &n->event);
+      d = next;
+    }
   }
-  (void)pthread_mutex_unlock(&n->a->event_mutex);
-  (void)shmd_detach(n->a, false, false);
 }
 
-void shmd_event_deliver(void) {
-  const shmd_error_info before = *shmd_last_error();
-  if (mine.telling) return; /* a hook's call: the loop below goes on with it */
+static void deliver_all(void) {
+  shmd_error_info before SHMD_CLEANUP(delivered);
+  before = *shmd_last_error();
   mine.telling = true;
   while (mine.count != 0) {
     const note first = mine.notes[0];
@@ -91,8 +102,10 @@ void shmd_event_deliver(void) {
     memmove(mine.notes, mine.notes + 1, mine.count * sizeof mine.notes[0]);
     tell(&first);
   }
-  mine.telling = false;
-  *shmd_error_slot() = before; /* of the call that is just returning */
+}
+
+void shmd_event_deliver(void) {
+  if (!mine.telling) deliver_all(); /* else a hook's call: the loop goes on with it */
 }
 
 int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context) {

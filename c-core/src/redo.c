@@ -174,7 +174,7 @@ static void list_trim(shmd_attachment* a) {
   const uint64_t have = shmd_load_acquire(&c->redo_allocated), keep = UINT64_C(2) * SHMD_CHUNK;
   if (SHMD_LIKELY(have <= keep)) return;
   shmd_store_release(&c->redo_allocated, keep);
-  (void)shmd_object_punch(a, a->super->redo_offset + keep, have - keep);
+  (void)shmd_object_return(a, a->super->redo_offset + keep, have - keep, have - keep);
 }
 
 /* One pass over the committed list. The list is shared: bounds again before each store. *passes: a bit for each pass that
@@ -318,6 +318,11 @@ int shmd_engine_recover(shmd_attachment* a) {
   shmd_full_barrier();
   shmd_lock_wake_followers(c); /* of a commit that its writer did not live to announce */
   return 0;
+}
+
+void shmd_engine_forget(shmd_attachment* a) {
+  shmd_tx* t = shmd_tx_of(a);
+  if (!t->user) shmd_tx_abort(t); /* a transaction is ended by who began it */
 }
 
 int shmd_engine_attach(shmd_attachment* a) {

@@ -51,7 +51,8 @@ static int run(const portion* p, shmd_iter* it, uint64_t* cursor) {
 int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix, size_t prefix_size, size_t limit,
               shmd_scan_fn found, void* context) {
   portion p;
-  shmd_iter* it = NULL;
+  shmd_snapshot* s SHMD_CLEANUP(shmd_snapshot_over) = NULL;
+  shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   int result;
   if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_scan: the handle is closed");
   if (cursor == NULL || found == NULL || limit == 0 || (prefix == NULL && prefix_size != 0))
@@ -65,14 +66,13 @@ int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix
   p.limit = limit;
   p.found = found;
   p.context = context;
-  result = shmd_snapshot_open(d, &p.s);
+  result = shmd_snapshot_open(d, &s);
   if (result < 0) return result;
-  result = shmd_iter_open(p.s, node, &it);
+  p.s = s;
+  result = shmd_iter_open(s, node, &it);
   if (result >= 0) {
     shmd_iter_from(it, (uint32_t)*cursor);
     result = run(&p, it, cursor);
   }
-  shmd_iter_close(it);
-  shmd_snapshot_close(p.s);
   return result;
 }

@@ -2,20 +2,25 @@
 #include "segment.h"
 
 #include "attach.h"
+#include "descriptor.h"
 #include "error.h"
 #include "lock.h"
 #include "node.h"
 #include "object.h"
+#include "platform.h"
 
 /* What one step of shmd_segment_return_memory looks at, and punches, at most. */
 #define RETURN_SEGMENTS 4096u
 #define RETURN_PIECES 32u
+#define LOOK_AT_GRACE 128u
+#define LOOK_AT_FREED 8u /* of the freed queue, for a segment or run to use again */
 
 #define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
 
 #if defined(SHMD_CRASH_POINTS)
 uint64_t shmd_segments_looked;
+uint64_t shmd_segment_grace;
 #endif
 
 void shmd_recycle(shmd_tx* t) {
@@ -200,7 +205,47 @@ void shmd_segment_free(shmd_tx* t, uint64_t id) {
   shmd_work(t, SHMD_WORK_SETTLE);
 }
 
-int shmd_segment_settle(shmd_tx* t) {
+/* Whether all that was freed at `position` or before it was so SHMD_GRACE_TIME ago. False also if nobody knows: this process
+ * has not been here for long enough. */
+static bool freed_long_ago(shmd_attachment* a, uint64_t position) {
+  struct shmd_engine* e = a->engine;
+  const uint64_t now = shmd_os_now();
+  if (SHMD_SEGMENT_GRACE == 0) return true;
+  if (now >= e->grace_time[1] && now - e->grace_time[1] >= SHMD_SEGMENT_GRACE) {
+    e->grace_head[0] = e->grace_head[1];
+    e->grace_time[0] = e->grace_time[1];
+    e->grace_head[1] = shmd_load_acquire(&shmd_control_of(a)->head);
+    e->grace_time[1] = now;
+  }
+  return position <= e->grace_head[0];
+}
+
+static bool nearly_full(const shmd_attachment* a) {
+  uint64_t available, total;
+  return shmd_descriptor_file(a) && shmd_os_room(a->object_fd, &available, &total) == 0 &&
+         available < SHMD_NEARLY_FULL && available < total / 2;
+}
+
+/* What of a freed segment or run has memory. */
+static uint64_t freed_memory(shmd_tx* t, uint64_t id) {
+  const uint64_t size = (uint64_t)SHMD_HIGH(GET(id, kind)) << t->a->segment_shift;
+  const uint64_t allocated = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, id, allocated)));
+  return allocated < size ? allocated : size;
+}
+
+/* Whether the first of the freed queue, `id`, keeps its memory for late readers, and to be used again. */
+static bool in_grace(shmd_tx* t, uint64_t id) {
+  const uint64_t most = SHMD_GRACE_BYTES + 2 * (SHMD_HIGH(GET(id, kind)) > 1 ? freed_memory(t, id) : 0);
+  uint64_t waiting = 0, n;
+  if (freed_long_ago(t->a, GET(id, position))) return false;
+  for (n = 0; id < t->a->segment_count && n < LOOK_AT_GRACE && waiting <= most + SHMD_GRACE_BYTES_NEARLY_FULL; ++n) {
+    waiting += freed_memory(t, id);
+    id = GET(id, next);
+  }
+  return waiting <= most || (waiting <= most + SHMD_GRACE_BYTES_NEARLY_FULL && n < LOOK_AT_GRACE && nearly_full(t->a));
+}
+
+int shmd_segment_settle(shmd_tx* t, bool now) {
   shmd_attachment* a = t->a;
   uint64_t id, allocated, length;
   if (!freed_first(t, &id)) return 0;
@@ -213,6 +258,7 @@ int shmd_segment_settle(shmd_tx* t) {
     SHMD_ADD_C(t, warm_count, 1);
     return 1;
   }
+  if (!now && in_grace(t, id)) return 0;
   allocated = shmd_load_acquire(shmd_word(a, SHMD_S(t, id, allocated)));
   /* never beyond its own end, whatever a longer run that began here left behind */
   if (allocated > length << a->segment_shift) allocated = length << a->segment_shift;
@@ -221,7 +267,7 @@ int shmd_segment_settle(shmd_tx* t) {
      * shmd_segment_forget goes by. */
     const uint64_t last = id + length - 1;
     shmd_recycle(t);
-    if (shmd_object_punch(a, shmd_segment_offset(a, last), a->segment_size) < 0) return 0;
+    if (shmd_object_return(a, shmd_segment_offset(a, last), a->segment_size, 0) < 0) return 0;
     SET(id, kind, SHMD_PAIR(length - 1, SHMD_SEG_FREED));
     extent_add(t, last, 1);
     return 1;
@@ -231,8 +277,8 @@ int shmd_segment_settle(shmd_tx* t) {
     shmd_recycle(t); /* punching overwrites with zeros */
     shmd_store_release(shmd_word(a, SHMD_S(t, id, allocated)), from);
     /* in the end all of it: what a killed process gave it and `allocated` does not know of goes, too */
-    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from,
-                          from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift) < 0)
+    if (shmd_object_return(a, shmd_segment_offset(a, id) + from,
+                           from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift, allocated - from) < 0)
       return 0;
     if (from != 0) return 1;
   }
@@ -251,10 +297,29 @@ static bool warm_take(shmd_tx* t, uint64_t* id) {
   return true;
 }
 
+/* One of just that length among the first of the queue. It keeps its memory, all or a part. */
 static bool freed_take(shmd_tx* t, uint64_t count, uint64_t* id) {
-  if (!freed_first(t, id) || SHMD_HIGH(GET(*id, kind)) != count) return false;
-  freed_pop(t, *id);
-  return true;
+  uint64_t left = SHMD_GET_C(t, freed_count) - t->segments_freed, before = SHMD_NONE, n;
+  if (!freed_first(t, id)) return false;
+  for (n = 0; n < LOOK_AT_FREED && n < left; ++n) {
+    const uint64_t kind = GET(*id, kind), next = GET(*id, next);
+    SHMD_SEGMENT_LOOKED();
+    if (shmd_segment_kind_of(kind) != SHMD_SEG_FREED || GET(*id, position) >= shmd_reuse_floor(t)) return false;
+    if (SHMD_HIGH(kind) == count) {
+      if (before == SHMD_NONE) {
+        freed_pop(t, *id);
+      } else {
+        SET(before, next, next);
+        if (next == SHMD_NONE) SHMD_SET_C(t, freed_tail, before);
+        SHMD_ADD_C(t, freed_count, -1);
+      }
+      return t->error == 0;
+    }
+    if (next == SHMD_NONE) return false;
+    before = *id;
+    *id = next;
+  }
+  return false;
 }
 
 static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
@@ -385,7 +450,7 @@ void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used) {
   const uint64_t keep = shmd_pages(used), have = shmd_load_acquire(&s->allocated);
   if (have <= keep) return;
   shmd_store_release(&s->allocated, keep);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id) + keep, have - keep, have - keep);
 }
 
 /* Gives all memory of a free segment (or run that nobody got) back, a chunk more than is known of included. */
@@ -395,7 +460,7 @@ static void give_back(shmd_attachment* a, uint64_t id) {
   const uint64_t whole = have == 0 ? size : (have + size - 1) & ~(size - 1);
   if (have > a->max_size) return;
   shmd_store_release(&s->allocated, 0);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole, have);
 }
 
 void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
@@ -431,11 +496,15 @@ uint64_t shmd_segment_return_memory(shmd_attachment* a, uint64_t from) {
   if (from >= known) return UINT64_MAX;
   for (id = from; id < end && pieces < RETURN_PIECES;) {
     const uint64_t n = free_piece(table, id, frontier, end);
-    uint64_t i;
-    for (i = 0; i < n; ++i)
-      if (shmd_load_acquire(&table[id + i].allocated) != 0) shmd_store_release(&table[id + i].allocated, 0);
+    uint64_t i, memory = 0;
+    for (i = 0; i < n; ++i) {
+      const uint64_t allocated = shmd_load_acquire(&table[id + i].allocated);
+      if (allocated == 0) continue;
+      memory += allocated < a->segment_size ? allocated : a->segment_size;
+      shmd_store_release(&table[id + i].allocated, 0);
+    }
     if (n != 0) {
-      (void)shmd_object_punch(a, shmd_segment_offset(a, id), n << a->segment_shift);
+      (void)shmd_object_return(a, shmd_segment_offset(a, id), n << a->segment_shift, memory);
       ++pieces;
     }
     id += n + 1;

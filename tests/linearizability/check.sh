@@ -5,8 +5,8 @@
 # DIRECTORY takes the checker, histories and pictures. Without Go, or without porcupine, both are skipped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-directory=$1
-mkdir -p "$directory"
+mkdir -p "$1"
+directory=$(cd "$1" && pwd)
 
 skip() {
   echo "skipped: $1"
@@ -14,22 +14,20 @@ skip() {
 }
 
 # What go.mod and go.sum name and nothing else: no other module, no other version of Go, no change to the source tree.
+# Porcupine comes from the module proxy the first time, then from the module cache.
 build_checker() {
   command -v go >/dev/null || skip "go is not installed; histories of operations are not checked for linearizability"
   export HOME=${HOME:-$directory} GOFLAGS=-mod=readonly GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0
-  cd "$here/checker"
-  local log=$directory/download.log
-  # From the module cache, after the first time.
-  timeout 100 go mod download >"$log" 2>&1 ||
-    skip "the Go module porcupine is not to be had; histories of operations are not checked for linearizability ($(tail -n 1 "$log" |
-      cut -c 1-200))"
-  go build -trimpath -buildvcs=false -o "$directory/checker.new" .
+  local log
+  log=$(cd "$here/checker" && timeout 100 go mod download 2>&1) ||
+    skip "the Go module porcupine is not to be had, histories of operations are not checked for linearizability: ${log:0:200}"
+  (cd "$here/checker" && go build -trimpath -buildvcs=false -o "$directory/checker.new" .)
   mv "$directory/checker.new" "$directory/checker"
 }
 exec 9>"$directory/lock"
 flock 9
 build_checker
-flock -u 9
+exec 9>&-
 
 failed=0
 expect() { # expect CODE FILE
@@ -57,14 +55,29 @@ case $2 in
     for file in "$directory"/cut_*.txt; do expect 2 "$file"; done
     ;;
   record)
+    # A history that was refused stays refused: a program that gave one is not asked for a better one.
+    program=$(cksum <"$3")
+    refused=$directory/refused
+    if [[ -e $refused && $(head -n 1 "$refused") == "$program" ]]; then
+      echo "this very program has given a history already that was refused:"
+      sed 1d "$refused"
+      exit 1
+    fi
+    rm -f "$refused" "$directory"/*history.*
     history=$directory/history.txt
-    rm -f "$directory"/refused.history.*
-    "$3" "$history" "$4"
-    "$directory/checker" -at-least "$4" -pictures "$directory" "$history" || {
-      echo "the history is kept: $history"
+    "$3" "$history" "$4" || {
+      echo "the history until then is kept: $history"
       exit 1
     }
-    # The checker's answer depends on what was recorded: the last read of the first round gives something else.
+    code=0
+    report=$("$directory/checker" -at-least "$4" -pictures "$directory" "$history") || code=$?
+    echo "$report"
+    if [[ $code -ne 0 ]]; then
+      echo "the history is kept: $history"
+      [[ $code -ne 1 ]] || printf '%s\n' "$program" "$report" >"$refused"
+      exit 1
+    fi
+    # The checker's answer depends on what was recorded: the last read of a key gives something else.
     altered=$directory/altered.txt
     awk '/^6 .* get k0 = / { $NF = 987654321 } { print } /^end / { exit }' "$history" >"$altered"
     expect 1 "$altered"

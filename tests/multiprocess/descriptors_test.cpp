@@ -3,6 +3,7 @@
 // or see no /proc at all. Each test is a process of its own, for the descriptors of this one are the test runner's.
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
@@ -218,7 +219,7 @@ TEST_CASE("two processes 1 of two containers without /proc wait for each other's
   Handle d(name);
   Shared<std::atomic<int>> stage;
   const auto in_container = [&](auto body) {
-    return [&stage, body] {
+    return [body] {
       if (!hide_proc() || unshare(CLONE_NEWPID) != 0) return kForbidden;
       const pid_t one = fork();
       if (one == 0) {
@@ -296,6 +297,32 @@ TEST_CASE(
   REQUIRE(child.join() == 0);
 }
 
+// The mechanism: the look at `child_mark` in after_fork_parent(); a child whose descriptor is gone attaches with its first write.
+TEST_CASE("a program may close what it does not know in its own fork handlers", "[descriptors]") {
+  const Name name("handlers");
+  Child child([&] {
+    static std::vector<std::unique_ptr<OwnFile>> own;
+    const auto close_and_open = [] {
+      close_unknown();
+      own.clear();
+      own.push_back(std::make_unique<OwnFile>());
+    };
+    // Registered before the library's: runs after it before the fork, and before it in parent and child.
+    if (pthread_atfork(close_and_open, close_and_open, close_and_open) != 0) return 1;
+    Handle d(name);
+    for (int i = 0; i < 3; ++i) {
+      const pid_t grandchild = fork();
+      if (grandchild == 0) _exit(use(d) == 0 && own[0]->untouched() ? 0 : 1);
+      int status = 1;
+      if (waitpid(grandchild, &status, 0) != grandchild || status != 0) return 2;
+      if (use(d) != 0 || !own[0]->untouched()) return 3;
+    }
+    if (d.close() != 0 || name.exists()) return 4;
+    return own[0]->untouched() ? 0 : 5;
+  });
+  REQUIRE(child.join() == 0);
+}
+
 // The mechanism: a mark tells our description from another one of the very same object.
 TEST_CASE("a file that the program opens in a descriptor's place stays open though it is the dict's own object",
           "[descriptors]") {
@@ -304,8 +331,8 @@ TEST_CASE("a file that the program opens in a descriptor's place stays open thou
   Child child([&]() -> int {
     auto d = std::make_unique<Handle>(name);
     close_unknown();
-    std::vector<int> mine;
-    for (int i = 0; i < 16; ++i) mine.push_back(open(name.path().c_str(), O_RDWR));
+    std::vector<int> mine(16);
+    for (int& fd : mine) fd = open(name.path().c_str(), O_RDWR);
     if (use(*d) < 0) return 1;
     const pid_t grandchild = fork();
     if (grandchild == 0)
@@ -416,13 +443,10 @@ TEST_CASE("a section that a program was in when it executed another in its place
     CAPTURE(fixed);
     const Name name("exec");
     Handle d(name);
-    Shared<std::atomic<int>> stage;
     Child child([&]() -> int {
-      if (fixed) (void)personality(ADDR_NO_RANDOMIZE);
-      Handle own(name);
-      must(shmd_lock(own, SHMD_FOREVER), "lock");
+      if (fixed) (void)personality(ADDR_NO_RANDOMIZE); // from the next program on: hence two
       setenv("DESCRIPTORS_AGAIN", name.c_str(), 1);
-      execl("/proc/self/exe", "again", "a program executed inside a section", static_cast<char*>(nullptr));
+      execl("/proc/self/exe", "first", "a program that executes another inside a section", static_cast<char*>(nullptr));
       return 99;
     });
     CHECK(child.join() == 0);
@@ -431,7 +455,15 @@ TEST_CASE("a section that a program was in when it executed another in its place
     REQUIRE(shmd_unlock(d) == 0);
   }
 }
-// Hidden: run only by the test above, which executes this program again.
+// Hidden, both: run only by the test above, which executes this program again.
+TEST_CASE("a program that executes another inside a section", "[.]") {
+  const char* name = std::getenv("DESCRIPTORS_AGAIN");
+  REQUIRE(name != nullptr);
+  Handle d(name);
+  REQUIRE(shmd_lock(d, SHMD_FOREVER) == 0);
+  execl("/proc/self/exe", "second", "a program executed inside a section", static_cast<char*>(nullptr));
+  FAIL("not executed");
+}
 TEST_CASE("a program executed inside a section", "[.]") {
   const char* name = std::getenv("DESCRIPTORS_AGAIN");
   REQUIRE(name != nullptr);
@@ -716,43 +748,53 @@ int held_slots(const std::string& path) {
   return count;
 }
 
-// The mechanism: hold_name() in presence.c needs none. shmd_registry_keep(): a process's own locks go with each descriptor of the
-// object that it closes.
-TEST_CASE("the last close removes the name though no descriptor is free, and forked children write", "[descriptors]") {
-  const Name name("nofile");
+// The mechanism: shmd_registry_keep(): a process's own locks go with each descriptor of the object that it closes.
+TEST_CASE("a worker that holds its bytes as a process keeps them over the library's own opens and closes",
+          "[descriptors]") {
+  if (geteuid() != 0) SHMDICT_SKIP("needs root to become somebody else");
+  const Name name("keeps");
   Shared<std::atomic<int>> stage;
   Child child([&] {
-    struct rlimit limit = {40, 40};
-    std::vector<int> mine;
     Handle d(name);
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
-    for (int fd = dup(0); fd >= 0; fd = dup(0)) mine.push_back(fd);
-    Child grandchild([&] {
-      if (put(d, "x", 1) != 0) return 1;
-      for (const int fd : mine) close(fd);
+    if (seteuid(65534) != 0) return 1;
+    Child worker([&] {
+      if (put(d, "x", 1) != 0 || seteuid(0) != 0) return 1; // now it may open again
       {
-        const Handle reader(name, [] {
-          shmd_options o = small_options();
-          o.flags = SHMD_READ_ONLY;
-          return o;
-        }());
-        const Handle again(name);
+        shmd_options o = small_options();
+        o.flags = SHMD_READ_ONLY;
+        const Handle reader(name, o), again(name);
         if (get(reader, "x") != 1) return 2;
       }
-      if (shmd_list([](void*, const shmd_object_info*) { return 0; }, nullptr) < 0) return 3;
       *stage = 1;
-      return eventually([&] { return *stage == 2; }) ? 0 : 4;
+      if (!eventually([&] { return *stage == 2; })) return 3;
+      if (shmd_list([](void*, const shmd_object_info*) { return 0; }, nullptr) < 0) return 4;
+      *stage = 3;
+      return eventually([&] { return *stage == 4; }) ? 0 : 5;
     });
-    if (!eventually([&] { return *stage == 1; })) return 2;
-    close(mine.back());
-    const int held = held_slots(name.path());
-    *stage = 2;
-    if (grandchild.join() != 0) return 3;
-    if (held != 2 || held_slots(name.path()) != 1) return 4;
+    return worker.join();
+  });
+  REQUIRE(eventually([&] { return *stage == 1; }));
+  CHECK(held_slots(name.path()) == 2);
+  *stage = 2;
+  REQUIRE(eventually([&] { return *stage == 3; }));
+  CHECK(held_slots(name.path()) == 2);
+  *stage = 4;
+  CHECK(child.join() == 0);
+}
+
+// The mechanism: hold_name() in presence.c needs none; a child closes what it inherits before it opens its own.
+TEST_CASE("the last close removes the name though no descriptor is free, and forked children write", "[descriptors]") {
+  const Name name("nofile");
+  Child child([&] {
+    struct rlimit limit = {40, 40};
+    Handle d(name);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
     while (dup(0) >= 0) {
     }
-    if (use(d) != 0 || d.close() != 0) return 5;
-    return name.exists() ? 6 : 0;
+    Child grandchild([&] { return put(d, "x", 1) == 0 ? 0 : 1; });
+    if (grandchild.join() != 0) return 2;
+    if (use(d) != 0 || d.close() != 0) return 3;
+    return name.exists() ? 4 : 0;
   });
   REQUIRE(child.join() == 0);
 }
