@@ -48,7 +48,7 @@ SHMD_INLINE bool array_of(shmd_tx* t, uint32_t id, uint32_t hash32, uint64_t* ar
   ref = shmd_tx_get(t, SHMD_N(t, id, root));
   for (level = 0; SHMD_REF_SHIFT(ref) != 0; ++level) {
     if (SHMD_REF_OFFSET(ref) >= r->limit || level >= SHMD_MAX_DEPTH) return false;
-    ref = shmd_tx_get(t, SHMD_REF_OFFSET(ref) + 8 * ((hash32 >> SHMD_REF_SHIFT(ref)) & SHMD_REF_MASK(ref)));
+    ref = shmd_tx_get(t, SHMD_REF_OFFSET(ref) + UINT64_C(8) * ((hash32 >> SHMD_REF_SHIFT(ref)) & SHMD_REF_MASK(ref)));
   }
   *array = ref;
   return SHMD_REF_OFFSET(ref) < r->limit;
