@@ -228,7 +228,8 @@ static int settle_read(shmd_attachment* a, int result) {
     return shmd_fail(result, "dict '%s': the data kept changing; try again", a->name);
   if (result == SHMD_ERR_CORRUPT)
     return shmd_fail(
-        result, "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+        result,
+        "dict '%s' is corrupt: an index or record leads astray; run `shmdict check`, restore a backup, or unlink it",
         a->name);
   if (result == SHMD_ERR_REMOVED)
     return shmd_fail(result, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);

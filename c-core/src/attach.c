@@ -36,7 +36,7 @@ static int check_options(const char* name, const shmd_options* o) {
                      name);
   if ((o->flags & SHMD_OBSERVER) != 0 && (o->mode != SHMD_OPEN_ONLY || o->unlink == SHMD_UNLINK_THIS_CLOSES))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
-                     "dict '%s': an observer opens what exists (SHMD_OPEN_ONLY), and removes no name", name);
+                     "dict '%s': an observer opens what exists, with the mode for that, and removes no name", name);
   return 0;
 }
 
@@ -127,10 +127,9 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super, bool b
 
 static int check_owner(const char* name, const shmd_file_info* info, const shmd_options* o) {
   if (info->owner == shmd_os_user() || (o->flags & SHMD_ALLOW_OTHER_OWNER) != 0) return 0;
-  return shmd_fail(
-      SHMD_ERR_OTHER_OWNER,
-      "dict '%s' belongs to user %u, you are user %u; allow it with SHMD_ALLOW_OTHER_OWNER if you trust them", name,
-      (unsigned)info->owner, (unsigned)shmd_os_user());
+  return shmd_fail(SHMD_ERR_OTHER_OWNER,
+                   "dict '%s' belongs to user %u, you are user %u; allow other owners in the options if you trust them",
+                   name, (unsigned)info->owner, (unsigned)shmd_os_user());
 }
 
 /* Attaches to the object behind `fd`, which becomes the attachment's or is closed. `name`: to say of it, and to look for it
@@ -302,8 +301,11 @@ static int attach_once(const char* name, const shmd_options* o, shmd_attachment*
   }
   result = attach_existing(name, o, out);
   if (result != SHMD_ERR_NO_SUCH_DICT) return result;
-  if (o->mode == SHMD_OPEN_ONLY || (o->flags & SHMD_READ_ONLY) != 0)
+  if (o->mode == SHMD_OPEN_ONLY || (o->flags & SHMD_READ_ONLY) != 0) {
+    result = shmd_name_place(name);
+    if (result < 0) return result;
     return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "no dict '%s' exists; create it first", name);
+  }
   result = create(name, o, UNDER_NAME, out);
   return result == LOST ? AGAIN : result;
 }

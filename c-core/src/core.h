@@ -3,8 +3,9 @@
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *
  * Order of modules, each including only what stands below it:
- *   api > backup, list, many, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
- *       > batch, insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > attach > registry
+ *   api > backup, restore, list, many, scan, watch > archive, named_lock, check, stat > iterate > snapshot, transaction
+ *       > paths, stream > batch, insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock
+ *       > event > attach > registry
  *       > liveness > presence > name, slot > object > descriptor > platform, error, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H

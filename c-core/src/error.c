@@ -83,19 +83,39 @@ int shmd_fail(int code, const char* format, ...) {
   return code;
 }
 
-int shmd_fail_errno(int code, int error, const char* format, ...) {
+static void append(char* message, size_t capacity, const char* before, const char* text, const char* after) {
+  const size_t used = strlen(message);
+  trim(message + used, capacity - used, snprintf(message + used, capacity - used, "%s%s%s", before, text, after));
+}
+
+static int fail_system(int code, int error, bool advised, const char* format, va_list arguments) {
   char message[sizeof last_error.message];
-  char text[128];
-  va_list arguments;
-  size_t used;
-  va_start(arguments, format);
+  char text[128], advice[320];
   trim(message, sizeof message, vsnprintf(message, sizeof message, format, arguments));
-  va_end(arguments);
   if (error < 0) error = -error;
   shmd_os_error_text(error, text, sizeof text);
-  used = strlen(message);
-  trim(message + used, sizeof message - used, snprintf(message + used, sizeof message - used, " (%s)", text));
+  append(message, sizeof message, " (", text, ")");
+  if (advised) {
+    shmd_os_advice(error, advice, sizeof advice);
+    if (advice[0] != '\0') append(message, sizeof message, "; ", advice, "");
+  }
   store(code, error, message);
+  return code;
+}
+
+int shmd_fail_errno(int code, int error, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  code = fail_system(code, error, true, format, arguments);
+  va_end(arguments);
+  return code;
+}
+
+int shmd_fail_file(int code, int error, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  code = fail_system(code, error, false, format, arguments);
+  va_end(arguments);
   return code;
 }
 
@@ -106,6 +126,6 @@ int shmd_fail_plain(int code, const char* message) {
 
 int shmd_fail_timeout(const char* function, int64_t timeout) {
   return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
-                   "%s: a time of %lld ns is negative; use 0 or more, SHMD_FOREVER or SHMD_DEFAULT_TIMEOUT", function,
+                   "%s: a time of %lld ns is negative; use 0 or more, for ever, or the default", function,
                    (long long)timeout);
 }

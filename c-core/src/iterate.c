@@ -355,7 +355,7 @@ static SHMD_NOINLINE int fill(shmd_iter* it) {
     if (result == SHMD_ERR_CORRUPT)
       return shmd_fail(
           SHMD_ERR_CORRUPT,
-          "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+          "dict '%s' is corrupt: an index or record leads astray; run `shmdict check`, restore a backup, or unlink it",
           it->s->a->name);
     return result < 0 ? result : 0;
   }

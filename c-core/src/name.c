@@ -121,6 +121,12 @@ bool shmd_name_leads_to(const char* name, uint64_t device, uint64_t inode) {
   return shmd_os_name_info(name, &info) == 0 && info.device == device && info.inode == inode;
 }
 
+int shmd_name_place(const char* name) {
+  const int result = shmd_os_place_check();
+  if (result >= 0) return 0;
+  return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': the place of shared objects cannot be looked at", name);
+}
+
 int shmd_name_open_failed(const char* name, int error) {
   shmd_file_info info;
   if (error == -EACCES || error == -EPERM || error == -EROFS) {
@@ -193,7 +199,10 @@ static int unlink_found(int fd, const char* name) {
 int shmd_name_unlink(const char* name) {
   const int fd = shmd_os_open(name, true);
   int result;
-  if (fd == -ENOENT) return shmd_fail(SHMD_ERR_NO_SUCH_DICT, "no dict '%s' exists", name);
+  if (fd == -ENOENT) {
+    result = shmd_name_place(name);
+    return result < 0 ? result : shmd_fail(SHMD_ERR_NO_SUCH_DICT, "no dict '%s' exists", name);
+  }
   if (fd < 0) return shmd_name_open_failed(name, fd);
   result = unlink_found(fd, name);
   shmd_name_close(fd);

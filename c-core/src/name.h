@@ -26,6 +26,8 @@ void shmd_name_close(int fd); /* unlocks and closes */
 int shmd_name_hold(const shmd_attachment* a, bool exclusive);
 void shmd_name_let_go(const shmd_attachment* a);
 
+/* 0 if there is a place where an object could be; else it is not that there is no dict: SYSTEM. */
+int shmd_name_place(const char* name);
 /* The error that an errno value of shmd_os_open stands for. */
 int shmd_name_open_failed(const char* name, int error);
 

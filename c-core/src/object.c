@@ -182,9 +182,15 @@ int shmd_object_map(shmd_attachment* a, const shmd_superblock* super) {
   if (result < 0) {
     free(a->super);
     a->super = NULL;
+    if (result == -EAGAIN)
+      return shmd_fail_errno(
+          SHMD_ERR_OUT_OF_MEMORY, result,
+          "dict '%s': cannot map %llu bytes: this process locks its memory (mlockall), and may not lock "
+          "as much; create the dict with a smaller max_size, or raise `ulimit -l`",
+          a->name, (unsigned long long)super->max_size);
     return shmd_fail_errno(result == -ENOMEM ? SHMD_ERR_OUT_OF_MEMORY : SHMD_ERR_SYSTEM, result,
                            "dict '%s': cannot map %llu bytes; create it with a smaller max_size, or raise the limit on "
-                           "address space",
+                           "address space (`ulimit -v`)",
                            a->name, (unsigned long long)super->max_size);
   }
   a->segments = (shmd_segment*)(void*)(base + super->segments_offset);

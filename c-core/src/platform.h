@@ -40,6 +40,13 @@ int shmd_os_duplicate(int fd); /* another descriptor of the same open file descr
 /* Calls found(context, name) for each object that has a name, in no order; an answer other than 0 ends it and is returned.
  * -ENOSYS: the system cannot list. */
 int shmd_os_list(int (*found)(void* context, const char* name), void* context);
+/* For messages: where the object of a name lives ("/dev/shm/shmdict.NAME"). */
+void shmd_os_place_of(const char* name, char* buffer, size_t size);
+/* Whether there is a place for objects: 0, -ENOENT, ... */
+int shmd_os_place_check(void);
+/* What somebody can do about an error of the functions on objects, if the system's state accounts for it: that its place is
+ * missing, read-only, full, ...: one sentence without a full stop. Else "". */
+void shmd_os_advice(int error, char* buffer, size_t size);
 
 /* ---- ordinary files: backups ---- */
 /* A new file that takes its place at a path whole or not at all: begin, write through `fd`, finish or abandon. Killed
@@ -53,9 +60,11 @@ typedef struct shmd_os_file {
 } shmd_os_file;
 /* -EEXIST: something is there that is no regular file. */
 int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file);
-int shmd_os_file_finish(shmd_os_file* file); /* on the disk, then in its place; closes */
+int shmd_os_file_write(int fd, const void* bytes, size_t size); /* all of it; -EFBIG: beyond a limit of file sizes */
+int shmd_os_file_finish(shmd_os_file* file);                    /* on the disk, then in its place; closes */
 void shmd_os_file_abandon(shmd_os_file* file);
 int shmd_os_file_open(const char* path); /* for reading; a descriptor that may be anything but is not waited for */
+int shmd_os_file_read(int fd, void* bytes, size_t size); /* what comes next: bytes read, 0 at the end */
 
 /* Maps the whole object once: no swap reservation, not locked even under mlockall(MCL_FUTURE), not in core dumps. */
 int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base);

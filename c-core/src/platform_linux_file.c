@@ -6,10 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "platform.h"
@@ -61,9 +64,39 @@ int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
   return shmd_linux_each_name(list_ours, &l);
 }
 
+void shmd_os_place_of(const char* name, char* buffer, size_t size) {
+  (void)snprintf(buffer, size, SHMD_LINUX_DIRECTORY "/" PREFIX "%s", name);
+}
+
 /* ---- files ---- */
 
 int shmd_os_file_open(const char* path) { return shmd_linux_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0); }
+
+int shmd_os_file_read(int fd, void* bytes, size_t size) {
+  ssize_t n;
+  do n = shmd_linux_read(fd, bytes, size < INT_MAX ? size : INT_MAX);
+  while (n == -EINTR);
+  return (int)n;
+}
+
+/* Beyond RLIMIT_FSIZE the kernel sends SIGXFSZ, which ends who does not expect it: so it is looked at before. */
+int shmd_os_file_write(int fd, const void* bytes, size_t size) {
+  const char* from = (const char*)bytes;
+  struct rlimit limit;
+  const off_t at = lseek(fd, 0, SEEK_CUR);
+  if (at >= 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+      (uint64_t)at + size > limit.rlim_cur)
+    return -EFBIG;
+  SHMD_CRASH_POINT();
+  while (size != 0) {
+    const ssize_t n = syscall(SYS_write, fd, from, size); /* the library's function is a cancellation point */
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    from += n;
+    size -= (size_t)n;
+  }
+  return 0;
+}
 
 /* Opens the directory that `path` lies in, and finds its last part. */
 static int open_directory(const char* path, const char** base) {
@@ -142,7 +175,9 @@ int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* fil
  */
 int shmd_os_file_finish(shmd_os_file* file) {
   char own[SHMD_LINUX_PROC];
-  int result = fsync(file->fd) == 0 ? 0 : -errno;
+  int result;
+  SHMD_CRASH_POINT();
+  result = syscall(SYS_fsync, file->fd) == 0 ? 0 : -errno;
   if (result == 0 && file->temporary[0] == '\0') {
     result = choose_temporary(file);
     if (result == 0 && !shmd_linux_descriptor_path(file->fd, own)) result = -ENOENT;
@@ -151,10 +186,12 @@ int shmd_os_file_finish(shmd_os_file* file) {
       file->temporary[0] = '\0';
     }
   }
+  /* No crash point here: what a death leaves then is a name that is not the path's, and a file that is whole. */
   if (result == 0 && renameat(file->directory, file->temporary, file->directory, file->base) != 0) result = -errno;
   if (result == 0) {
     file->temporary[0] = '\0';
-    if (fsync(file->directory) != 0 && errno != EINVAL) result = -errno;
+    SHMD_CRASH_POINT();
+    if (syscall(SYS_fsync, file->directory) != 0 && errno != EINVAL) result = -errno;
   }
   shmd_os_file_abandon(file);
   return result;

@@ -78,7 +78,7 @@ uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset) {
   if (t->error == 0)
     t->error = shmd_fail(
         SHMD_ERR_CORRUPT,
-        "dict '%s' is corrupt: a reference leads to offset %llu; run shmd_check, restore a backup, or unlink it",
+        "dict '%s' is corrupt: a reference leads to offset %llu; run `shmdict check`, restore a backup, or unlink it",
         t->a->name, (unsigned long long)offset);
   return 0;
 }

@@ -59,8 +59,8 @@ int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "shmd_scan: a cursor, a callback, a limit and the announced prefix are needed");
   if (*cursor > UINT32_MAX)
-    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': the scan's cursor is none of shmd_scan's; begin at 0",
-                     d->attachment->name);
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
+                     "dict '%s': the cursor of the scan is none that a scan gave; begin at 0", d->attachment->name);
   p.prefix = (const unsigned char*)prefix;
   p.prefix_size = prefix_size;
   p.limit = limit;

@@ -322,13 +322,16 @@ static bool freed_take(shmd_tx* t, uint64_t count, uint64_t* id) {
   return false;
 }
 
-static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
+/* 1 taken, 0 max_size is at its end, or an error. */
+static int frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {
   const uint64_t frontier = SHMD_GET_C(t, frontier), end = t->a->super->segment_count;
-  if (frontier > end || count > end - frontier) return false;
-  if (table_memory(t, frontier + count) < 0) return false;
+  int result;
+  if (frontier > end || count > end - frontier) return 0;
+  result = table_memory(t, frontier + count);
+  if (result < 0) return result;
   *id = frontier;
   SHMD_SET_C(t, frontier, frontier + count);
-  return true;
+  return 1;
 }
 
 uint32_t shmd_segment_reserved(shmd_tx* t) {
@@ -357,16 +360,11 @@ static void take_into_use(shmd_tx* t, uint64_t id, uint32_t kind, uint32_t high)
 }
 
 int shmd_segment_allocate(shmd_tx* t, uint64_t count, uint32_t kind, uint32_t high, uint64_t* id) {
-  bool found, used = false;
+  const bool used = (count == 1 && warm_take(t, id)) || freed_take(t, count, id);
+  const int found = used || extent_take(t, count, id) ? 1 : frontier_take(t, count, id);
   uint64_t i;
-  if (count == 1) {
-    found = used = warm_take(t, id) || freed_take(t, 1, id);
-    if (!found) found = extent_take(t, 1, id) || frontier_take(t, 1, id);
-  } else {
-    found = used = freed_take(t, count, id);
-    if (!found) found = extent_take(t, count, id) || frontier_take(t, count, id);
-  }
   if (t->error != 0) return t->error;
+  if (found < 0) return found; /* no memory for the table: the file system's matter, not max_size's */
   if (found && (*id >= t->a->super->segment_count || count > t->a->super->segment_count - *id))
     return (void)shmd_tx_astray(t, SHMD_S(t, *id, kind)), SHMD_ERR_CORRUPT;
   if (!found)

@@ -153,7 +153,7 @@ int shmd_snapshot_valid(const shmd_snapshot* s) {
 static int corrupt(const shmd_snapshot* s) {
   return shmd_fail(
       SHMD_ERR_CORRUPT,
-      "dict '%s' is corrupt: an index or record leads astray; run shmd_check, restore a backup, or unlink it",
+      "dict '%s' is corrupt: an index or record leads astray; run `shmdict check`, restore a backup, or unlink it",
       s->a->name);
 }
 

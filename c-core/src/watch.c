@@ -166,7 +166,7 @@ static int overtaken(const shmd_follower* f, int result) {
     case SHMD_ERR_CORRUPT:
       return shmd_fail(
           result,
-          "dict '%s' is corrupt: its update stream leads astray at position %llu; run shmd_check, restore a "
+          "dict '%s' is corrupt: its update stream leads astray at position %llu; run `shmdict check`, restore a "
           "backup, or unlink it",
           f->a->name, (unsigned long long)f->at);
     default:

@@ -180,13 +180,14 @@ void add_keeping(CLI::App& app, action& chosen) {
     sub->add_flag("-y,--yes", a->yes, "do not ask");
   }
   {
-    auto a = command(app, chosen, sub, "backup", "write a dict to a binary file while it is in use", run_backup);
+    auto a =
+        command(app, chosen, sub, "backup", "write a dict to a binary file or a pipe, while it is in use", run_backup);
     add_name(sub, a->name);
-    sub->add_option("FILE", a->file, "the file; replaced if it is there")->required()->type_name("");
+    sub->add_option("FILE", a->file, "the file, replaced if it is there; - for stdout")->required()->type_name("");
   }
   {
     auto a = command(app, chosen, sub, "restore", "make a new dict from a backup", run_restore);
-    sub->add_option("FILE", a->file, "the backup")->required()->type_name("");
+    sub->add_option("FILE", a->file, "the backup, - for stdin")->required()->type_name("");
     sub->add_option("NAME", a->name, "of the new dict")->required()->type_name("");
   }
   {

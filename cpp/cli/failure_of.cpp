@@ -61,7 +61,6 @@ std::string words_of(const shm::error& e) {
     const auto at = text.find(from);
     if (at != std::string::npos) text.replace(at, from.size(), to);
   };
-  replace("run shmd_check, restore a backup, or unlink it", "run `shmdict check`, restore a backup, or unlink it");
   replace("run a check, restore a backup or unlink it", "run `shmdict check`, restore a backup or unlink it");
   replace("lower max_size, or raise `ulimit -f`", "raise `ulimit -f`"); // there is no option for the other
   return text;

@@ -34,6 +34,7 @@ extern "C" void forward(int number, siginfo_t* info, void*) {
 [[noreturn]] void become(const std::vector<std::string>& command, pid_t parent, const sigset_t& mask) {
   for (const int number : forwarded) std::signal(number, SIG_DFL);
   std::signal(SIGPIPE, SIG_DFL);
+  std::signal(SIGXFSZ, SIG_DFL);
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
   // Nobody may run under a lock that was taken over since: the command ends with who holds it.
   prctl(PR_SET_PDEATHSIG, SIGTERM);

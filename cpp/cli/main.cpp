@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   if (!cli::open_standard_streams()) return static_cast<int>(cli::exit_code::failed);
   if (std::setlocale(LC_CTYPE, "C.UTF-8") == nullptr) std::setlocale(LC_CTYPE, ""); // NOLINT: widths of characters
   std::signal(SIGPIPE, SIG_IGN); // a closed pipe ends the command in order: dicts are closed
+  std::signal(SIGXFSZ, SIG_IGN); // a limit of file sizes is an error that says so
   const int code = cli::run(argc, argv);
   std::fflush(stderr);
   if (cli::leave_as_found()) std::_Exit(code); // stdout was flushed: the name stays

@@ -205,26 +205,29 @@ TEST_CASE("del removes what is there, and says what is not") {
   CHECK(shell::shmdict({"keys", name}).out == "/c\n");
 }
 
-TEST_CASE("a backup goes into files, and restore says which file is none") {
+TEST_CASE("a backup goes into files and pipes, and restore says which file is none") {
   const support::Name name("backup"), copy("backup");
   { shm::json_dict d{name, {{"a", 1}}, kept()}; }
-  const auto pipe = shell::shmdict({"backup", name, "-"});
-  CHECK(pipe.code == 2);
-  CHECK_THAT(pipe.err, contains("shmdict dump"));
-  CHECK(access("-", F_OK) != 0);
   const shell::temporary file;
   REQUIRE(unlink(file.path().c_str()) == 0);
   REQUIRE(mkfifo(file.path().c_str(), 0600) == 0); // stands for a device
   const auto fifo = shell::shmdict({"backup", name, file.path()});
   CHECK(fifo.code == 4);
   CHECK_THAT(fifo.err, contains(file.path()));
+  CHECK_THAT(fifo.err, contains("`shmdict backup " + std::string(name) + " - > " + file.path() + "`"));
   struct stat s;
   REQUIRE(stat(file.path().c_str(), &s) == 0);
   CHECK(S_ISFIFO(s.st_mode));
   REQUIRE(unlink(file.path().c_str()) == 0);
 
   REQUIRE(shell::shmdict({"backup", name, file.path()}).code == 0);
-  REQUIRE(truncate(file.path().c_str(), 100'000) == 0);
+  const auto whole = static_cast<off_t>(shell::read_file(file.path()).size());
+  REQUIRE(truncate(file.path().c_str(), whole + 1) == 0);
+  const auto longer = shell::shmdict({"restore", file.path(), copy});
+  CHECK(longer.code == 8);
+  CHECK_THAT(longer.err, contains("the backup '" + file.path() + "' is damaged"));
+  CHECK_THAT(longer.err, contains("behind its end"));
+  REQUIRE(truncate(file.path().c_str(), whole - 10) == 0);
   const auto cut = shell::shmdict({"restore", file.path(), copy});
   CHECK(cut.code == 8);
   CHECK_THAT(cut.err, contains("the backup '" + file.path() + "' is truncated"));
@@ -233,6 +236,53 @@ TEST_CASE("a backup goes into files, and restore says which file is none") {
   CHECK(foreign.code == 4);
   CHECK_THAT(foreign.err, contains("'/etc/passwd' is no backup"));
   CHECK_FALSE(copy.exists());
+}
+
+TEST_CASE("a backup goes through pipes, and nothing behind it is read") {
+  const support::Name name("backup"), copy("backup"), second("backup");
+  {
+    shm::json_dict d{name, kept()};
+    for (int i = 0; i < 2000; ++i) d["k" + std::to_string(i)] = std::string(200, 'x');
+    d["a"]["b"] = 1;
+  }
+  const std::string whole = shell::shmdict({"get", name, "--json"}).out;
+  const auto piped = bash("set -o pipefail; \"$1\" backup \"$2\" - | gzip | gunzip | \"$1\" restore - " +
+                              std::string(copy) + " && \"$1\" unlink -y " + std::string(copy) +
+                              " && \"$1\" restore <(\"$1\" backup \"$2\" - | cat) " + std::string(copy),
+                          name);
+  CHECK(piped.code == 0);
+  CHECK(piped.err.empty());
+  CHECK(piped.out.empty());
+  CHECK(shell::shmdict({"get", copy, "--json"}).out == whole);
+  const auto twice = bash("\"$1\" unlink -y " + std::string(copy) +
+                              "; (\"$1\" backup \"$2\" -; \"$1\" backup \"$2\" -; echo behind) |"
+                              " (\"$1\" restore - " +
+                              std::string(copy) + " && \"$1\" restore - " + std::string(second) + " && cat)",
+                          name);
+  CHECK(twice.code == 0);
+  CHECK(twice.out == "behind\n");
+  CHECK(shell::shmdict({"get", second, "--json"}).out == whole);
+
+  CHECK(bash("\"$1\" backup \"$2\" - | head -c 10 >/dev/null; echo ${PIPESTATUS[0]}", name).out == "141\n");
+  const auto full = bash("\"$1\" backup \"$2\" - >/dev/full", name);
+  CHECK(full.code == 9);
+  CHECK_THAT(full.err, contains("cannot write the output"));
+  const shell::temporary file;
+  const auto limited = bash("ulimit -f 100; \"$1\" backup \"$2\" - >" + file.path(), name);
+  CHECK(limited.code == 9);
+  CHECK_THAT(limited.err, contains("cannot write the output"));
+  const auto limited_file = bash("ulimit -f 100; \"$1\" backup \"$2\" " + file.path() + ".new", name);
+  CHECK(limited_file.code == 7);
+  CHECK_THAT(limited_file.err, contains("ulimit -f"));
+  CHECK(access((file.path() + ".new").c_str(), F_OK) != 0);
+  CHECK(shell::shmdict({"backup", name, "-", "--json"}).code == 2);
+  const auto cut = bash("\"$1\" backup \"$2\" - | head -c 100000 | \"$1\" restore - no.such.dict", name);
+  CHECK(cut.code == 8);
+  CHECK_THAT(cut.err, contains("the backup is truncated"));
+  const auto foreign = shell::shmdict({"restore", "-", "no.such.dict"}, "no backup at all");
+  CHECK(foreign.code == 4);
+  CHECK_THAT(foreign.err, contains("no backup"));
+  CHECK(shell::shmdict({"stat", "no.such.dict"}).code == 3);
 }
 
 TEST_CASE("a lock without a name is refused in words about the command line") {

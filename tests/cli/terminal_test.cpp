@@ -55,6 +55,19 @@ TEST_CASE("colours are for terminals that want them") {
   CHECK(empty.shown().find(escape) != std::string::npos);
 }
 
+TEST_CASE("a backup is neither written to a terminal nor read from one") {
+  const support::Name name("term"), fresh("term");
+  shm::json_dict d{name, {{"a", "text"}}, kept()};
+  for (const shell::words& line : std::vector<shell::words>{{"backup", name, "-"}, {"restore", "-", fresh}}) {
+    INFO(line[0]);
+    shell::terminal t(shell::command_line(line), 24, 80);
+    CHECK(t.wait() == 2);
+    CHECK_THAT(t.shown(), support::contains("is a terminal: redirect it"));
+    CHECK(t.shown().find("shmd\r") == std::string::npos);
+  }
+  CHECK_FALSE(fresh.exists());
+}
+
 TEST_CASE("tables fit the terminal's width, and are whole in a pipe") {
   const support::Name name("term");
   const std::string long_text(300, 'x'), wide = "\xe6\xbc\xa2\xe5\xad\x97"; // two columns each

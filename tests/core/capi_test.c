@@ -477,7 +477,27 @@ static void count_event(void* context, const shmd_event* event) {
   ++*(int*)context;
 }
 
+typedef struct kept_bytes {
+  size_t size, at;
+  char bytes[1 << 20];
+} kept_bytes;
+static int keep_bytes(void* context, const void* from, size_t size) {
+  kept_bytes* to = (kept_bytes*)context;
+  if (size > sizeof to->bytes - to->size) return -1;
+  memcpy(to->bytes + to->size, from, size);
+  to->size += size;
+  return 0;
+}
+static int give_bytes(void* context, void* to, size_t size) {
+  kept_bytes* from = (kept_bytes*)context;
+  const size_t left = from->size - from->at, n = size < left ? size : left;
+  memcpy(to, from->bytes + from->at, n);
+  from->at += n;
+  return (int)n;
+}
+
 static void managing(shmd_dict* d) {
+  static kept_bytes bytes;
   static shmd_object_info object;
   shmd_process_info process;
   shmd_named_lock_info lock;
@@ -578,6 +598,15 @@ static void managing(shmd_dict* d) {
   CHECK(shmd_check(copy, NULL, NULL) == 0 && shmd_stat(copy, &s) == 0 && s.keys == 2002);
   CHECK(strcmp(s.value_type, "str") == 0 && s.max_size == UINT64_C(16) << 20 && shmd_close(copy) == SHMD_OK);
   CHECK(shmd_restore(NULL, NULL, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+
+  memset(&bytes, 0, sizeof bytes);
+  CHECK(shmd_backup_to(d, keep_bytes, &bytes) == SHMD_OK && bytes.size > 10000);
+  CHECK(shmd_restore_from(give_bytes, &bytes, NULL, NULL, &copy) == SHMD_CREATED && bytes.at == bytes.size);
+  CHECK(holds(copy, shmd_root(), "key77", "key77") && shmd_close(copy) == SHMD_OK);
+  CHECK(shmd_restore_from(give_bytes, &bytes, NULL, NULL, &copy) == SHMD_ERR_INCOMPLETE_OBJECT && copy == NULL);
+  CHECK(shmd_backup_to(d, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
+  CHECK(shmd_backup_to(NULL, keep_bytes, &bytes) == SHMD_ERR_CLOSED);
+  CHECK(shmd_restore_from(NULL, NULL, NULL, NULL, NULL) == SHMD_ERR_INVALID_ARGUMENT);
   CHECK(unlink(path) == 0 && shmd_restore(path, NULL, NULL, &copy) == SHMD_ERR_SYSTEM && copy == NULL);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kills a process at every store to shared memory that taking, giving back and taking over of named locks, stealing the
-// dict's lock, backups and restores make, and looks at what it left.
+// dict's lock, backups and restores make, and at every step of writing a file, and looks at what it left.
 //
-// Guards: the steps numbered in named_lock.h, lock.c (shmd_hold_take_over) and backup.c. Each of these, taken out, fails here: the
+// Guards: the steps numbered in named_lock.h, lock.c (shmd_hold_take_over), backup.c and restore.c. Each of these, taken out, fails here: the
 // commit of a taking (the record stored directly), lives() answering that the dead live, the file written in its place.
 #include <dirent.h>
 
@@ -191,6 +191,8 @@ TEST_CASE("killed anywhere in a backup: the file before stays, or the new one is
   REQUIRE(mkdtemp(directory.data()) != nullptr);
   const std::string path = directory + "/b";
   Handle d(name);
+  const std::string large(300'000, 'x'); // several pieces of the file
+  must(shmd_put(d, shmd_root(), "large", 5, large.data(), large.size(), 0), "put");
   for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 1), "put");
   REQUIRE(shmd_backup(d, path.c_str()) == 0);
   for (std::uint64_t i = 0; i < 40; ++i) must(put(d, "k" + std::to_string(i), 2), "put");

@@ -4,9 +4,12 @@
 #include <shm/json.hpp>
 
 #include <atomic>
+#include <fstream>
+#include <istream>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <thread>
 
 #include "support/catch.hpp"
@@ -450,4 +453,35 @@ TEST_CASE("a dict is backed up and restored with its types") {
   CHECK(code_of([&] { shm::restore(path, again); }) == SHMD_ERR_FOREIGN_OBJECT);
   std::remove(path.c_str());
   CHECK(code_of([&] { shm::restore(path, again); }) == SHMD_ERR_SYSTEM);
+}
+
+// The mechanism: backup_stream::guarded(). An exception that ran through the library would end the program.
+TEST_CASE("a dict is backed up into a stream and restored from one, and what the stream throws comes out") {
+  Own<Nested> o("backup.stream");
+  support::Name again("cpp.restored.stream"), never("cpp.never");
+  o.d["de"]["berlin"] = 1;
+  std::stringstream bytes;
+  o.d.backup(bytes);
+  bytes << "behind it";
+  shm::restore(bytes, again, small());
+  std::string rest;
+  std::getline(bytes, rest);
+  CHECK(rest == "behind it");
+  CHECK((Nested(shm::open_only, again)["de"]["berlin"] == 1));
+
+  const std::string whole = bytes.str();
+  std::istringstream half(whole.substr(0, 200));
+  CHECK(code_of([&] { shm::restore(half, never); }) == SHMD_ERR_INCOMPLETE_OBJECT);
+  std::ofstream full("/dev/full", std::ios::binary);
+  CHECK(code_of([&] { o.d.backup(full); }) == SHMD_ERR_SYSTEM);
+  std::ofstream closed;
+  closed.exceptions(std::ios::badbit | std::ios::failbit);
+  CHECK_THROWS_AS(o.d.backup(closed), std::ios_base::failure);
+  struct Buffer : std::streambuf {
+    int_type underflow() override { throw std::runtime_error("of the stream"); }
+  } throwing;
+  std::istream in(&throwing);
+  in.exceptions(std::ios::badbit);
+  CHECK_THROWS_WITH(shm::restore(in, never), "of the stream");
+  CHECK_FALSE(never.exists());
 }

@@ -154,25 +154,39 @@ SHMD_API int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context
 /* ---- backup -------------------------------------------------------------------------------------------------------- */
 
 /*
- * Writes all of the dict, as one snapshot shows it, to a file at `path`: an object of its own with the same types and
- * sizes, holding live data only (sparse: its length is max_size). Writers are not blocked. The file takes its place whole
- * or not at all, whoever dies, and is on the disk when the call returns; a regular file that was there is replaced (the one
- * that a symbolic link leads to), anything else stays. A backup can be opened by descriptor (options.fd), read-only, and
- * checked. Named locks are not part of it.
- * Errors: SNAPSHOT_TOO_OLD (writers overtook it by max_pin_bytes), NO_SPACE, FOREIGN_OBJECT (no regular file is there),
- * PERMISSION_DENIED, SYSTEM (also file systems without fallocate), IN_TRANSACTION.
+ * A backup is a stream of bytes: types, sizes and all entries of the dict and of those nested in it, as one snapshot shows them,
+ * about as long as live_bytes of shmd_stat. It is checked as it is read, and does not depend on the layout
+ * of shared memory (doc/backup-format.md). Writers are not blocked meanwhile; what they write is held back
+ * until the backup has ended (see max_pin_bytes). Named locks are not part of it.
+ * Memory of the process: some hundred KiB, twice the largest value, and 8 bytes for each nested dict that is still to come.
  */
+
+/* Writes it to a file at `path`, which takes its place whole or not at all, whoever dies, and is on the disk when the call
+ * returns; a regular file that was there is replaced (the one that a symbolic link leads to), anything else stays.
+ * Errors: SNAPSHOT_TOO_OLD (writers overtook it by max_pin_bytes), NO_SPACE, FOREIGN_OBJECT (no regular file is there),
+ * PERMISSION_DENIED, SYSTEM, OUT_OF_MEMORY, IN_TRANSACTION; on a read-only handle BUSY (a writer committed meanwhile). */
 SHMD_API int shmd_backup(shmd_dict* d, const char* path);
 
+/* Gives it to `write`, piece by piece. `write` takes all of the bytes, which are its own until it returns, and answers 0; another
+ * answer ends the backup and is returned, as are the errors above. It may call the library, but not close the handle. */
+typedef int (*shmd_write_fn)(void* context, const void* bytes, size_t size);
+SHMD_API int shmd_backup_to(shmd_dict* d, shmd_write_fn write, void* context);
+
 /*
- * Makes a new dict `name` (NULL: a random one) from the backup at `path`: visible whole or not at all. The file is checked
- * first. options (NULL: defaults): sizes that are 0 and types come from the file, types that are given must be equal; mode,
- * init and fd are not used. *out may be NULL: then the dict stays, open nowhere, until somebody opens and closes it,
- * or unlinks it. Returns SHMD_CREATED.
- * Errors: ALREADY_EXISTS, FOREIGN_OBJECT, INCOMPLETE_OBJECT (truncated), LAYOUT_MISMATCH, CORRUPT, TYPE_MISMATCH, NO_SPACE,
- * PERMISSION_DENIED, SYSTEM (no such file).
+ * Makes a new dict `name` (NULL: a random one) from the backup at `path`: visible whole or not at all. options (NULL:
+ * defaults): sizes that are 0 and types come from the backup, types that are given must be equal; mode, init and fd are not
+ * used. *out may be NULL: then the dict stays, open nowhere, until somebody opens and closes it, or unlinks it.
+ * Returns SHMD_CREATED.
+ * Errors: ALREADY_EXISTS, FOREIGN_OBJECT (no backup), INCOMPLETE_OBJECT (truncated), LAYOUT_MISMATCH (of another format),
+ * CORRUPT (damaged), TYPE_MISMATCH, NO_SPACE, PERMISSION_DENIED, OUT_OF_MEMORY, SYSTEM (no such file).
  */
 SHMD_API int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out);
+
+/* The same from what `read` gives: it stores from 1 to `size` bytes and answers how many, 0 at the end; a negative answer ends
+ * the restore and is returned. It is asked for nothing behind the backup's end. It may call the library. */
+typedef int (*shmd_read_fn)(void* context, void* bytes, size_t size);
+SHMD_API int shmd_restore_from(shmd_read_fn read, void* context, const char* name, const shmd_options* options,
+                               shmd_dict** out);
 
 #ifdef __cplusplus
 }

@@ -58,7 +58,7 @@ extern "C" {
   X(-8, LAYOUT_MISMATCH, "the object has another layout version; use the library that made it, or unlink it") \
   X(-9, TYPE_MISMATCH, "the dict was made with other key or value types") \
   X(-11, PERMISSION_DENIED, "permission denied") \
-  X(-12, OTHER_OWNER, "the object belongs to another user; allow it with SHMD_ALLOW_OTHER_OWNER") \
+  X(-12, OTHER_OWNER, "the object belongs to another user; allow other owners in the options") \
   X(-13, NO_SPACE, "no space: the file system or max_size is full; erase keys or unlink dicts") \
   X(-14, TOO_MANY_PROCESSES, "too many attached processes; raise max_processes at creation") \
   X(-15, TOO_MANY_DICTS, "too many nested dicts for this max_size") \

@@ -62,7 +62,7 @@ complete -c shmdict -n __fish_use_subcommand -a stat -d 'Figures'
 complete -c shmdict -n __fish_use_subcommand -a check -d 'Look for damage'
 complete -c shmdict -n __fish_use_subcommand -a lock -d 'Run a command under a named lock'
 complete -c shmdict -n __fish_use_subcommand -a unlink -d 'Remove dicts'
-complete -c shmdict -n __fish_use_subcommand -a backup -d 'Write to a binary file'
+complete -c shmdict -n __fish_use_subcommand -a backup -d 'Write to a binary file or a pipe'
 complete -c shmdict -n __fish_use_subcommand -a restore -d 'Make a dict from a backup'
 complete -c shmdict -n __fish_use_subcommand -a bench -d 'Measure'
 

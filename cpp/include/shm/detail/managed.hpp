@@ -111,6 +111,13 @@ class managed {
     check_name(path);
     check(shmd_backup(native(), path.c_str()));
   }
+  // The same into a stream, which is flushed. What the stream throws comes out; system if it fails.
+  void backup(std::ostream& to) const {
+    backup_stream s;
+    s.out = &to;
+    s.finish(shmd_backup_to(native(), backup_stream::write, &s));
+    if (!to.flush()) backup_stream::fail();
+  }
 
   // The descriptor behind it, for options::fd elsewhere: of a child that executes a program (dup() it: it closes on exec), or
   // one sent through a socket. It belongs to the dict.
