@@ -15,6 +15,7 @@
 
 #include "attach.h"
 #include "error.h"
+#include "handle.h"
 #include "object.h"
 #include "platform.h"
 #include "redo.h"
@@ -134,12 +135,11 @@ static int write_copy(shmd_dict* d, shmd_snapshot* s, int fd) {
   return result < 0 ? result : shmd_close(copy);
 }
 
-int shmd_backup(shmd_dict* d, const char* path) {
+static int write_backup(shmd_dict* d, const char* path) {
   shmd_os_file file;
   shmd_snapshot* s;
   const char* name;
   int result;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_backup: the handle is closed");
   if (path == NULL || path[0] == '\0') return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_backup: a path is needed");
   name = d->attachment->name;
   if (shmd_transaction_mine(d->attachment))
@@ -157,6 +157,14 @@ int shmd_backup(shmd_dict* d, const char* path) {
   }
   result = shmd_os_file_finish(&file);
   return result < 0 ? file_failed(result, name, "put in place", path) : 0;
+}
+
+int shmd_backup(shmd_dict* d, const char* path) {
+  int result = shmd_handle_enter(d, "shmd_backup");
+  if (result < 0) return result;
+  result = write_backup(d, path);
+  shmd_handle_leave(d);
+  return result;
 }
 
 /* ---- restore ---- */
@@ -254,7 +262,7 @@ static int explain(int result, const char* path, const char* name, const shmd_at
   return result;
 }
 
-int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
+static int restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
   shmd_options o;
   shmd_dict *backup, *fresh;
   shmd_snapshot* s = NULL;
@@ -292,5 +300,13 @@ int shmd_restore(const char* path, const char* name, const shmd_options* options
     fresh->keep_on_close = 1;
     (void)shmd_close(fresh);
   }
+  return result;
+}
+
+int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
+  int result;
+  shmd_cancel_off();
+  result = restore(path, name, options, out);
+  shmd_cancel_back();
   return result;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "cancel.h"
 #include "error.h"
 #include "lock.h"
 #include "name.h"
@@ -143,7 +144,7 @@ static int look_and_note(void* context, const char* name) {
   return a->given != 0;
 }
 
-int shmd_list(shmd_list_fn found, void* context) {
+static int list(shmd_list_fn found, void* context) {
   const shmd_error_info before = *shmd_last_error();
   listing l;
   answer a;
@@ -163,4 +164,12 @@ int shmd_list(shmd_list_fn found, void* context) {
   if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "shared objects could not be listed");
   *shmd_error_slot() = before; /* objects that cannot be read are no failure of this call */
   return 0;
+}
+
+int shmd_list(shmd_list_fn found, void* context) {
+  int result;
+  shmd_cancel_off();
+  result = list(found, context);
+  shmd_cancel_back();
+  return result;
 }

@@ -45,7 +45,6 @@ int shmd_lock_acquire_as(shmd_attachment* a, const shmd_lock_options* options);
 /* shmd_lock_steal(): RECOVERED (held now), NOT_FOUND, OWNER_ALIVE. */
 int shmd_lock_steal_from(shmd_attachment* a, int64_t pid);
 int shmd_lock_release(shmd_attachment* a);       /* NOT_LOCKED */
-bool shmd_lock_mine(const shmd_attachment* a);   /* held by the calling thread */
 bool shmd_lock_paused(const shmd_attachment* a); /* within a callback of one of the calling thread's calls */
 /* Something happened to the calling thread: its hooks are told now, or when it is outside of every call and lock. */
 void shmd_lock_raise(shmd_attachment* a, const shmd_event* event);

@@ -165,6 +165,7 @@ int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags,
   if (limit != 0 && (result = spin(a, me, flags, how)) != 0) return result - 1;
   seen_at = start = shmd_os_now();
   for (;;) {
+    if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
     word = shmd_load_acquire(&c->lock);
     if ((word & SHMD_LOCK_SLOT_MASK) == 0) {
       /* Others may sleep still: whoever has slept takes the lock with the waiters' bit set. */
@@ -278,6 +279,7 @@ static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t wor
   uint64_t now, checked = start, pause = QUIESCE_PAUSE;
   for (;;) {
     if (moved_on(c, word, inner)) return 0;
+    if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
     now = shmd_os_now();
     if (now - checked >= CHECK_AFTER || now - start >= (uint64_t)a->timeout) {
       int result = look_after_owner(a, me, word, 0);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "mutex.h"
 #include "platform.h"
 
 static uint64_t hash_pid(uint64_t pid) { return shmd_hash_u64(UINT64_C(0x5348), pid); }
@@ -49,7 +50,7 @@ static int take_byte(shmd_attachment* a, uint32_t* out) {
   int pass;
   uint32_t i;
   for (pass = 0; pass < 4; ++pass) {
-    if (pass == 3) shmd_os_sleep(2000000); /* a rescuer holds a dead slot's byte for a moment */
+    if (pass == 3) shmd_mutex_sleep(a->liveness_fd, 2000000); /* a rescuer holds a dead slot's byte for a moment */
     for (i = 0; i < n; ++i) {
       const uint32_t slot = (start + i) % n;
       int result;
@@ -88,16 +89,23 @@ int shmd_slot_take(shmd_attachment* a) {
 }
 
 /* Steps: (1) pin gone (2) entry cleared (3) byte free: the slot is nobody's. Killed between: a dead slot like any other. */
-void shmd_slot_leave(shmd_attachment* a) {
+uint32_t shmd_slot_clear(shmd_attachment* a) {
   const uint32_t slot = a->slot;
-  if (slot == SHMD_NO_SLOT) return;
+  if (slot == SHMD_NO_SLOT) return slot;
   shmd_local_store(&a->owner, 0);
   a->slot = SHMD_NO_SLOT;
   drop_pin(a, slot);
   shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
+  return slot;
+}
+
+void shmd_slot_free(const shmd_attachment* a, uint32_t slot) {
+  if (slot == SHMD_NO_SLOT) return;
   /* SYNC slot-owner: publishes, with the byte, all that this process stored. */
   (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
 }
+
+void shmd_slot_leave(shmd_attachment* a) { shmd_slot_free(a, shmd_slot_clear(a)); }
 
 /* Which dead slots' bytes this process holds. The kernel cannot tell: locks of one description never conflict. */
 static bool mark_rescuing(shmd_attachment* a, uint32_t slot) {

@@ -15,8 +15,13 @@
  * After an error shmd_last_error() tells, for the calling thread, what happened, to which object, and what to do.
  * Keys and values are bytes; sizes are in bytes; times are in nanoseconds.
  *
- * Thread safety. Every function may be called by any thread on one handle at the same time, but for shmd_close (the last
- * call on a handle) and the functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
+ * Thread safety. Every function may be called by any thread on one handle at the same time, shmd_close too: calls that other
+ * threads are inside of are done or answer CLOSED, and so does every later call on the handle, for ever. But for the
+ * functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
+ * Cancellation (pthread_cancel): a thread is not cancelled within a call; it is at the next cancellation point after it. The
+ * callback of shmd_update alone can be cancelled: nothing changes then, and the lock is given back when the thread has ended.
+ * Asynchronously cancellable threads (PTHREAD_CANCEL_ASYNCHRONOUS) may call shmd_get, shmd_contains, shmd_count and
+ * shmd_node_check, and nothing else, as with most functions of the C library.
  * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's.
  * Signal handlers may call shmd_get, shmd_contains, shmd_count, shmd_node_check and shmd_node_open, the calls that write,
  * lock or transact, and shmd_snapshot_open and shmd_view_open with what reads and closes the very thing that they opened.
@@ -202,7 +207,11 @@ static inline void shmd_options_init(shmd_options* options) {
  */
 SHMD_API int shmd_open(const char* name, const shmd_options* options, shmd_dict** out);
 
-/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored.
+/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored; CLOSED if it
+ * is closed already. Other threads may be inside calls on the handle: those that wait are told CLOSED, the others go on to
+ * their end. A section that another thread holds through it is given back by that thread's shmd_unlock, shmd_commit
+ * (nothing is stored) or shmd_abort, which say CLOSED, or with the last handle. Snapshots, views and followers that are open go
+ * on, and keep the dict's memory until they are closed.
  * Within a callback of shmd_update on the same dict it takes effect when that call, the outermost one, returns. */
 SHMD_API int shmd_close(shmd_dict* d);
 
@@ -213,7 +222,8 @@ SHMD_API int shmd_unlink(const char* name);
 /* The same for the object behind a handle: never removes a successor of the same name (NO_SUCH_DICT then). */
 SHMD_API int shmd_unlink_this(shmd_dict* d);
 
-SHMD_API const char* shmd_name(const shmd_dict* d); /* lives as long as the handle; "" if it never had one */
+SHMD_API const char* shmd_name(
+    const shmd_dict* d); /* lives as long as the handle is open; "" if it never had one, or is closed */
 
 static inline shmd_node shmd_root(void) {
   shmd_node root = {0, 0};
@@ -378,8 +388,8 @@ typedef struct shmd_entry {
   uint64_t position; /* log position of the write that stored it */
 } shmd_entry;
 
-/* Iterates one dict (not into nested ones) in an unspecified order. 0 an entry, SHMD_END. A snapshot outlives its
- * iterators. Errors: SNAPSHOT_TOO_OLD, BUSY, CORRUPT, OUT_OF_MEMORY. */
+/* Iterates one dict (not into nested ones) in an unspecified order. 0 an entry, SHMD_END. Close iterators before their
+ * snapshot. Errors: SNAPSHOT_TOO_OLD, BUSY, CORRUPT, OUT_OF_MEMORY. */
 SHMD_API int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out);
 SHMD_API int shmd_iter_next(shmd_iter* it, shmd_entry* entry);
 SHMD_API void shmd_iter_close(shmd_iter* it);
@@ -400,7 +410,7 @@ SHMD_API void shmd_view_close(shmd_dict* d, shmd_view* view);
  * of the dict's creation) before the last commit; a follower that fell behind gets SHMD_RESYNC: it takes a snapshot and goes
  * on from the snapshot's position, so that nothing is lost or seen twice. Commits are delivered whole or not at all.
  *
- * Thread safety: one thread at a time on a follower, but for shmd_follow_interrupt. Close followers before their handle.
+ * Thread safety: one thread at a time on a follower, but for shmd_follow_interrupt. A follower may outlive its handle.
  * On a read-only handle nobody can be woken: shmd_follow_wait looks again every 5 ms. */
 
 typedef struct shmd_follower shmd_follower;
