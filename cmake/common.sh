@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Sourced by tests/run, examples/run and .ci/run: what they install, and how a build directory comes about.
+# Sourced by tests/run, examples/run, tests/bench/run and .ci/run: what they install, how a build directory comes about, and
+# how tests are run.
 
 compiler_packages=(cmake g++ ninja-build)
 library_packages=(libcli11-dev libfmt-dev libxxhash-dev nlohmann-json3-dev)
@@ -44,6 +45,29 @@ configure() {
   if [[ $status -ne 0 ]]; then
     printf '%s\n' "$log" >&2
   fi
+  return $status
+}
+
+# run_tests DIRECTORY ARGUMENT...: ctest with these arguments; DIRECTORY is the build's. If the environment variable
+# SHMDICT_FLAKY names a file, as .ci/run has it, tests that failed are run once more, one after the other and nothing
+# beside them. Those that pass then go into that file, one name a line; the result is 0 if all of them did.
+run_tests() {
+  local directory=$1 status=0 failed again
+  local log=$directory/Testing/Temporary
+  shift
+  rm -f "$log/LastTestsFailed.log" # of an earlier run: CTest would take it for this one's
+  ctest "$@" || status=$?
+  # CTest counts skipped tests but keeps their reasons to itself.
+  grep -ah '^skipped: ' "$log/LastTest.log" 2>/dev/null | sort -u || true
+  [[ $status -ne 0 && -n ${SHMDICT_FLAKY-} && -s $log/LastTestsFailed.log ]] || return $status
+
+  failed=$(sed 's/^[0-9]*://' "$log/LastTestsFailed.log" | sort)
+  printf '\n=== once more, each alone: %d that failed\n' "$(wc -l <<<"$failed")"
+  status=0
+  ctest "$@" --rerun-failed -j1 || status=$?
+  again=
+  [[ $status -eq 0 ]] || again=$(sed 's/^[0-9]*://' "$log/LastTestsFailed.log" | sort)
+  comm -23 <(printf '%s\n' "$failed") <(printf '%s\n' "$again") >>"$SHMDICT_FLAKY"
   return $status
 }
 

@@ -9,10 +9,12 @@
 
 #include "attach.h"
 #include "call.h"
+#include "descriptor.h"
 #include "dict.h"
 #include "error.h"
 #include "event.h"
 #include "handle.h"
+#include "many.h"
 #include "named_lock.h"
 #include "overwrite.h"
 #include "platform.h"
@@ -276,8 +278,13 @@ const char* shmd_name(const shmd_dict* d) {
 }
 
 int shmd_native_fd(const shmd_dict* d) {
-  const shmd_attachment* a = shmd_attachment_of(d);
-  return a != NULL ? a->object_fd : -1;
+  shmd_attachment* a;
+  int fd = -1;
+  if (!shmd_handle_hold((shmd_dict*)d)) return fd; /* NOLINT: only its count is changed */
+  a = d->attachment;
+  if (shmd_descriptor_object(a)) fd = a->object_fd;
+  shmd_handle_let((shmd_dict*)d); /* NOLINT */
+  return fd;
 }
 
 /* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
@@ -349,6 +356,40 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
   if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
   shmd_call_leave(a);
   return 0;
+}
+
+static int bad_pair(const shmd_attachment* a, const shmd_pair* p, size_t number) {
+  if ((p->key == NULL && p->key_size != 0) || (p->value == NULL && p->value_size != 0))
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the %s of pair %zu is NULL; nothing changed",
+                     p->key == NULL && p->key_size != 0 ? "key" : "value", number);
+  if (p->key_size > SHMD_MAX_KEY)
+    return shmd_fail(SHMD_ERR_KEY_TOO_LONG,
+                     "dict '%s': the key of pair %zu has %zu bytes; at most %u are possible; nothing changed", a->name,
+                     number, p->key_size, SHMD_MAX_KEY);
+  return shmd_fail(SHMD_ERR_VALUE_TOO_LONG,
+                   "dict '%s': the value of pair %zu, of %zu bytes, is too long; nothing changed", a->name, number,
+                   p->value_size);
+}
+
+int shmd_put_many(shmd_dict* d, shmd_node node, const shmd_pair* pairs, size_t count, uint32_t flags) {
+  size_t i;
+  int result;
+  CHECK_HANDLE("shmd_put_many");
+  if (pairs == NULL && count != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the pairs are NULL");
+  if (flags > SHMD_REPLACE_ONLY)
+    return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: flags %#x are unknown, or exclude each other",
+                     (unsigned)flags);
+  for (i = 0; i < count; ++i) {
+    const shmd_pair* p = pairs + i;
+    if (SHMD_UNLIKELY(p->key_size > SHMD_MAX_KEY || p->value_size > a->largest_value ||
+                      (p->key == NULL && p->key_size != 0) || (p->value == NULL && p->value_size != 0)))
+      return bad_pair(a, p, i);
+  }
+  result = shmd_handle_enter(d, "shmd_put_many");
+  if (result < 0) return result;
+  result = shmd_many_put(a, node, pairs, count, flags);
+  shmd_handle_leave(d);
+  return result;
 }
 
 int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {

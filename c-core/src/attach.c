@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptor.h"
 #include "error.h"
 #include "mutex.h"
 #include "name.h"
@@ -91,13 +92,10 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
 /* The end of what the slot and the descriptors were for. `published`: the object's descriptor is only closed. */
 static void let_go(shmd_attachment* a, bool published) {
   shmd_engine_detach(a);
-  if (a->liveness_fd >= 0) (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_PRESENT);
-  shmd_os_close(a->liveness_fd);
-  if (published)
-    shmd_os_close(a->object_fd);
-  else
-    shmd_os_discard(a->object_fd);
-  a->liveness_fd = a->object_fd = -1;
+  (void)shmd_bytes_unlock(a, SHMD_BYTE_PRESENT);
+  shmd_descriptor_close_liveness(a);
+  if (!published && shmd_descriptor_object(a)) shmd_os_stay_unnamed(a->object_fd);
+  shmd_descriptor_close_object(a);
   free(a->rescuing);
   a->rescuing = NULL;
   (void)pthread_mutex_destroy(&a->pin_mutex);
@@ -148,7 +146,8 @@ static void retire(shmd_attachment* a) {
   const uint64_t most = space == UINT64_MAX || space / 8 > RETIRED_BYTES ? RETIRED_BYTES : space / 8;
   uint32_t slot;
   shmd_registry_remove(a);
-  slot = shmd_slot_clear(a);
+  slot = shmd_slot_resign(a);
+  if (!a->process_bytes) shmd_descriptor_close_object(a); /* while it is mapped; no write needs it any more */
   a->retired = shmd_object_retire(a);
   shmd_slot_free(a, slot);
   let_go(a, true);
@@ -157,6 +156,7 @@ static void retire(shmd_attachment* a) {
   ++retired.count;
   retired.bytes += a->retired;
   while (retired.count > RETIRED_MOST || retired.bytes > most) drop_oldest();
+  shmd_registry_keep();
 }
 
 /* REQUIRES: no reference. Waits a moment for another thread that is inside a write; after that it is that thread's affair. */
@@ -228,12 +228,12 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super, bool b
   if (result >= 0) result = shmd_presence_join(a);
   if (result < 0) return result;
   a->attaching = true; /* the mutex is let go while the name is another process's */
-  result = shmd_name_lock(a->liveness_fd, a->name, false);
+  result = shmd_name_hold(a, false);
   if (result < 0) return result;
   result = shmd_presence_say(a);
   if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
   if (result >= 0 && by_name && !shmd_name_leads_to(a->name, a->device, a->inode)) result = AGAIN;
-  shmd_name_unlock(a->liveness_fd);
+  shmd_name_let_go(a);
   return result < 0 || result == AGAIN ? result : 0;
 }
 
@@ -267,6 +267,7 @@ static int attach_open(int fd, const char* name, bool by_name, const shmd_option
     if (by_name && !shmd_name_leads_to(name, a->device, a->inode)) return AGAIN;
     (void)shmd_attachment_hold(a); /* its handles have references */
     shmd_local_store(&a->handles, shmd_load_relaxed(&a->handles) + 1);
+    if (shmd_liveness_keep(a) < 0) (void)shmd_attach_keep(a); /* if it cannot write, writes say so */
     *out = a;
     return 0;
   }
@@ -339,8 +340,9 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
   int result = place == IN_FILE ? shmd_object_build(a, super) : shmd_object_create(a, super, o->permissions);
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_engine_format(a);
-  if (result >= 0 && place == NAMELESS) shmd_os_stay_unnamed(a->object_fd);
   if (result >= 0) result = shmd_presence_join(a);
+  if (result >= 0 && place == NAMELESS)
+    shmd_os_stay_unnamed(a->object_fd); /* without /proc the join went by that name */
   if (result >= 0) result = shmd_presence_say(a);
   if (result >= 0) result = shmd_slot_take(a);
   if (result >= 0) result = run_init(a, o);
@@ -456,6 +458,7 @@ int shmd_attach(const char* name, const shmd_options* options, shmd_attachment**
   end_lingering();
   result = attach_somehow(name, options, out);
   if (result >= 0 && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result;
 }
@@ -503,6 +506,7 @@ int shmd_unlink_name(const char* name) {
   shmd_registry_lock();
   result = AGAIN;
   for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) result = shmd_name_unlink(name);
+  shmd_registry_keep();
   shmd_registry_unlock();
   return result == AGAIN ? shmd_fail(SHMD_ERR_BUSY, "dict '%s' kept being created anew; try again", name) : result;
 }

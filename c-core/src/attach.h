@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attachments: attaching and detaching (attach.c), this process's list of them, fork and exit (registry.c), who is present
- * (presence.c), slots and liveness (slot.c). doc/concurrency.md has the argument.
+ * (presence.c), slots (slot.c), liveness (liveness.c), descriptors (descriptor.c). doc/concurrency.md has the argument.
  *
  * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
  * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.
@@ -34,13 +34,19 @@ int shmd_unlink_object(shmd_attachment* a);
 
 /* A forked child that has no slot yet tries to get one. 0 or NOT_ATTACHED. Called on the way to the lock. */
 int shmd_attach_child(shmd_attachment* a);
+/* The same with the registry locked, for any process whose slot or descriptors may be lost. */
+int shmd_attach_keep(shmd_attachment* a);
 
-/* Whether the owner of `slot` still lives. If not, *taken becomes true and the caller now holds the slot's byte through
- * a->liveness_fd: nobody else can declare it dead, or reuse the slot, until shmd_slot_release(). One's own slot always
- * counts as alive. */
+/* Whether the owner of `slot` still lives. If not, *taken becomes true and this process now holds the slot's byte: nobody
+ * else can declare it dead, or reuse the slot, until shmd_slot_release(). One's own slot always counts as alive. */
 bool shmd_slot_alive(shmd_attachment* a, uint32_t slot, bool* taken);
 /* Clears the dead slot's pin and entry, then lets its byte go. */
 void shmd_slot_release(shmd_attachment* a, uint32_t slot);
+/* The same question, without taking anything: the answer may be old. */
+bool shmd_slot_lives(const shmd_attachment* a, uint32_t slot);
+/* The program may have closed the descriptor that says that we live: it is opened again, and the slot's byte taken again. For
+ * all steps that make a system call anyway. 0; NOT_ATTACHED: the slot is lost, or there is no way to the object. */
+int shmd_liveness_keep(shmd_attachment* a);
 
 SHMD_INLINE shmd_slot* shmd_slot_of(const shmd_attachment* a, uint32_t slot) {
   return (shmd_slot*)(void*)shmd_at(a, a->super->attach_offset) + slot;
@@ -83,6 +89,7 @@ void shmd_lock_unloaded(void);   /* no thread-exit destructor may run any more *
 int shmd_engine_attach(shmd_attachment* a); /* local state of a new attachment */
 void shmd_engine_detach(shmd_attachment* a);
 void shmd_engine_after_fork(shmd_attachment* a); /* in the child: forget the parent's transaction and pins */
+void shmd_engine_lost(shmd_attachment* a);       /* the slot was declared dead: its pins are gone */
 int shmd_engine_format(shmd_attachment* a);      /* control block, root node, first tables of a new object */
 int shmd_engine_recover(shmd_attachment* a); /* the lock was just taken from a dead owner: finish or forget its write */
 

@@ -10,6 +10,9 @@
 #define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
 
+#define BLOCK_MIN_LOG2 5u
+SHMD_ASSERT_LAYOUT(SHMD_BLOCK_MIN == 1u << BLOCK_MIN_LOG2);
+
 static uint64_t bitmap_bytes(uint64_t count) { return (count + 63) / 64 * 8; }
 
 static uint64_t header_bytes(uint64_t count) {
@@ -124,7 +127,7 @@ static bool locate(const shmd_tx* t, uint64_t offset, uint32_t class_, block_pla
   p->count = a->engine->block_count[class_];
   p->base = shmd_segment_offset(a, shmd_segment_of(a, offset));
   in = offset - p->base - a->engine->block_first[class_];
-  p->index = in / size;
+  p->index = in >> (BLOCK_MIN_LOG2 + class_);
   return offset - p->base >= a->engine->block_first[class_] && (in & (size - 1)) == 0 && p->index < p->count;
 }
 
@@ -134,11 +137,22 @@ uint64_t shmd_block_descriptor(shmd_tx* t, uint64_t offset, uint32_t log2) {
   return p.base + bitmap_bytes(p.count) + p.index * sizeof(shmd_block);
 }
 
+/* Its bit is staged, not stored. */
+static bool is_fresh(const shmd_tx* t, const block_place* p) {
+  return (shmd_load_acquire(shmd_word(t->a, p->base + p->index / 64 * 8)) >> (p->index & 63) & 1) == 0;
+}
+
 bool shmd_block_fresh(shmd_tx* t, uint64_t offset, uint32_t log2) {
   block_place p;
-  if (!locate(t, offset, shmd_block_class(log2), &p)) return false;
-  /* its bit is staged, not stored */
-  return (shmd_load_acquire(shmd_word(t->a, p.base + p.index / 64 * 8)) >> (p.index & 63) & 1) == 0;
+  return locate(t, offset, shmd_block_class(log2), &p) && is_fresh(t, &p);
+}
+
+uint64_t shmd_block_look_at(shmd_tx* t, uint64_t offset, uint32_t log2, bool* fresh) {
+  block_place p;
+  *fresh = false;
+  if (!locate(t, offset, shmd_block_class(log2), &p)) return shmd_tx_astray(t, offset);
+  *fresh = is_fresh(t, &p);
+  return p.base + bitmap_bytes(p.count) + p.index * sizeof(shmd_block);
 }
 
 void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2) {
@@ -155,7 +169,7 @@ void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2) {
   }
   t->freed[t->freed_count].offset = offset;
   t->freed[t->freed_count++].class_ = shmd_block_class(log2);
-  shmd_tx_unstage(t, offset, (uint64_t)8 << log2);
+  if (!shmd_block_fresh(t, offset, log2)) shmd_tx_unstage(t, offset, (uint64_t)8 << log2);
 }
 
 void shmd_block_free_deferred(shmd_tx* t) {

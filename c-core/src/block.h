@@ -21,6 +21,8 @@ int shmd_block_allocate(shmd_tx* t, uint32_t kind, uint32_t log2, uint32_t depth
                         uint32_t live, uint32_t used, uint64_t* offset);
 /* Whether this very commit allocated it. */
 bool shmd_block_fresh(shmd_tx* t, uint64_t offset, uint32_t log2);
+/* Both answers at once: the descriptor (below), and whether the block is fresh. */
+uint64_t shmd_block_look_at(shmd_tx* t, uint64_t offset, uint32_t log2, bool* fresh);
 /* Notes a block to be freed when the commit is made. What was staged for its words is not applied: a reader that is still in it
  * sees what was there before the commit. */
 void shmd_block_free(shmd_tx* t, uint64_t offset, uint32_t log2);

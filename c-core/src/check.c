@@ -287,8 +287,8 @@ static int check_dict(shmd_dict* d, shmd_report_fn report, void* context) {
   }
   k.frontier = shmd_load_acquire(&k.c->frontier);
   k.node_frontier = shmd_load_acquire(&k.c->node_frontier);
-  if (k.frontier > k.a->super->segment_count || k.node_frontier > k.a->super->node_capacity || k.frontier == 0) {
-    shmd_check_finding(&k, "the frontiers lie outside the object");
+  if (k.frontier > shmd_known_segments(k.a) || k.node_frontier > shmd_known_nodes(k.a) || k.frontier == 0) {
+    shmd_check_finding(&k, "the frontiers lie outside the tables");
   } else {
     k.live = (uint64_t*)calloc(k.frontier, sizeof *k.live);
     k.listed = (uint8_t*)calloc(k.frontier, 1);

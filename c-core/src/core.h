@@ -3,9 +3,10 @@
  * What all modules of the core share: the attachment (one per process and object) and the handle.
  *
  * Order of modules, each including only what stands below it:
- *   api > backup, list, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
- *       > insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > handle > attach
- *       > registry > presence > name, slot > mutex, object > platform, error, cancel, layout.h, atomics.h
+ *   api > backup, list, many, scan, watch > named_lock, check, stat > iterate > snapshot, transaction > paths, stream
+ *       > batch, insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock > event > handle
+ *       > attach > registry > liveness > presence > name, slot > mutex, object > descriptor > platform, error, cancel, layout.h,
+ *       atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform.h"
 #include "shmdict/atomics.h"
 #include "shmdict/layout.h"
 #include "shmdict/read.h"
@@ -43,8 +45,11 @@ typedef struct shmd_attachment {
 
   /* attach.c */
   uint32_t slot;        /* SHMD_NO_SLOT: none (read-only, or a forked child that found no free slot) */
+  uint64_t incarnation; /* of the slot, as this process wrote it into its entry */
   int liveness_fd;      /* holds the slot's byte lock; an open of its own, never mapped */
-  int object_fd;        /* the descriptor the object was opened by: for allocating, punching, /proc/self/fd */
+  int object_fd;        /* the descriptor the object was opened by: for allocating, and for opening it again */
+  shmd_mark liveness_mark, object_mark; /* descriptor.h: whether the numbers still lead there */
+  bool process_bytes;   /* no liveness description: the bytes are locked by the process, through object_fd */
   uint64_t* generation; /* a word that fork() wipes: 0 = this is a child that has not re-attached yet */
   uint64_t handles;     /* that are open; 0: closed for good, whatever `references` says */
   uint64_t references;  /* handles that are not over yet, calls that wait for the lock, hooks being told */
@@ -55,9 +60,10 @@ typedef struct shmd_attachment {
   uint64_t device, inode;
   struct shmd_attachment* next; /* registry */
   char name[SHMD_MAX_NAME + 8];
-  int64_t timeout;                     /* ns, of single writes */
-  int creator;                         /* this process created the object */
-  int child_fd;                        /* while forking: the liveness description of the child to be, else -1 */
+  int64_t timeout; /* ns, of single writes */
+  int creator;     /* this process created the object */
+  int child_fd;    /* while forking: the liveness description of the child to be, else -1 */
+  shmd_mark child_mark;
   uint32_t closers;                    /* handles whose closing unlinks */
   bool nameless;                       /* never had a name: `name` is for messages only */
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
@@ -80,6 +86,7 @@ typedef struct shmd_attachment {
 
   /* snapshot.c */
   uint64_t forks; /* how often this attachment was inherited */
+  uint64_t lives; /* the same, and how often its slot was lost: pins of a former life hold nothing */
   pthread_mutex_t pin_mutex;
   struct shmd_pin* pins; /* pins of this process's threads */
 
@@ -121,6 +128,17 @@ SHMD_INLINE shmd_control* shmd_control_of(const shmd_attachment* a) { return a->
 SHMD_INLINE unsigned char* shmd_at(const shmd_attachment* a, uint64_t offset) { return a->reader.base + offset; }
 SHMD_INLINE uint64_t* shmd_word(const shmd_attachment* a, uint64_t offset) {
   return (uint64_t*)(void*)(a->reader.base + offset);
+}
+
+/* Entries of the tables that have memory. Those beyond are not to be touched: the system would give them some. The words that
+ * say so only rise, before an entry's first use; whatever a neighbour stored there, the answer is within the table. */
+SHMD_INLINE uint64_t shmd_known_nodes(const shmd_attachment* a) {
+  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->nodes_allocated) / sizeof(shmd_node_entry);
+  return known < a->reader.node_capacity ? known : a->reader.node_capacity;
+}
+SHMD_INLINE uint64_t shmd_known_segments(const shmd_attachment* a) {
+  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->segments_allocated) / sizeof(shmd_segment);
+  return known < a->segment_count ? known : a->segment_count;
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch.h"
 #include "call.h"
 #include "log.h"
 #include "node.h"
@@ -22,12 +23,13 @@ void shmd_dict_after(shmd_attachment* a) {
   if (SHMD_UNLIKELY(t->debt >= SHMD_STEP_BYTES)) {
     const uint64_t recent = t->debt;
     uint64_t debt = t->debt; /* a large write or transaction takes many steps: each of its bytes pays */
+    bool behind = false;
     while (debt != 0 && (shmd_load_acquire(&shmd_control_of(a)->work) != 0 || shmd_reclaim_due(t))) {
       const uint64_t part = debt < SHMD_STEP_MAX ? debt : SHMD_STEP_MAX;
-      shmd_reclaim_step(a, part, recent);
+      behind = shmd_reclaim_step(a, part, recent);
       debt -= part;
     }
-    t->debt = 0;
+    t->debt = behind ? SHMD_STEP_BYTES : 0;
   }
 }
 
@@ -71,8 +73,14 @@ static bool exists(const shmd_cursor* c) { return c->found && c->record.kind != 
 static int resolve(shmd_tx* t, shmd_node node, uint32_t* id) {
   if (SHMD_UNLIKELY(node.id == 0 && node.generation != 0))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': there is no such nested dict; look it up", t->a->name);
+  if (node.id == 0) {
+    *id = SHMD_LOW(SHMD_GET_C(t, root_node));
+    if (SHMD_LIKELY(*id < t->a->super->node_capacity)) return 0;
+  }
   return shmd_node_resolve(t, node, id);
 }
+
+int shmd_dict_resolve(shmd_tx* t, shmd_node node, uint32_t* id) { return resolve(t, node, id); }
 
 static int locate(shmd_tx* t, shmd_node node, const shmd_key* key, uint32_t* id, shmd_cursor* c) {
   const int result = resolve(t, node, id);
@@ -183,11 +191,10 @@ static int stage_node(shmd_tx* t, uint32_t id, const shmd_key* key, shmd_cursor*
 
 /* ---- put, erase, update ---- */
 
-static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
+int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
   shmd_cursor c;
   uint64_t offset;
-  uint32_t id;
-  int result = locate(t, node, key, &id, &c);
+  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
   if (result < 0) return result;
   if (flags > SHMD_REPLACE_ONLY) /* looked at here, which costs the short way nothing */
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: flags %#x are unknown, or exclude each other",
@@ -197,12 +204,27 @@ static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void*
   return stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
 }
 
+static int put_once(shmd_tx* t, shmd_node node, const shmd_key* key, const void* value, size_t size, uint32_t flags) {
+  uint32_t id;
+  const int result = resolve(t, node, &id);
+  return result < 0 ? result : shmd_dict_stage_put(t, id, key, value, size, flags);
+}
+
 int shmd_dict_put_rest(shmd_attachment* a, shmd_node node, const shmd_key* key, const void* value, size_t size,
                        uint32_t flags) {
   const uint64_t before = shmd_load_acquire(&shmd_control_of(a)->sweep_count);
   int result, tries = 0;
   bool removed; /* a subtree, by this very call: it pays for the sweep */
-  if ((flags == 0 || flags == SHMD_INSERT_ONLY) && shmd_insert(a, node, key, value, size)) {
+  if (shmd_tx_of(a)->user) {
+    uint32_t id;
+    result = resolve(shmd_tx_of(a), node, &id);
+    if (result >= 0) result = shmd_batch_put(shmd_tx_of(a), id, key, value, size, flags);
+    if (SHMD_LIKELY(result != SHMD_BATCH_DECLINED)) {
+      if (SHMD_UNLIKELY(result < 0 || shmd_tx_of(a)->error != 0)) result = finish(a, result);
+      shmd_call_leave(a);
+      return result;
+    }
+  } else if ((flags == 0 || flags == SHMD_INSERT_ONLY) && shmd_insert(a, node, key, value, size)) {
     if (SHMD_UNLIKELY(shmd_tx_of(a)->debt >= SHMD_STEP_BYTES)) shmd_dict_after(a);
     shmd_call_leave(a);
     return 0;
@@ -290,7 +312,7 @@ static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* k
   uint64_t ref;
   if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
       shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
-      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT)
+      (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT || !shmd_read_within(&a->reader, &f))
     return false;
   *answer = ask(a, update, context, f.value, f.value_size, value, size);
   return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);
@@ -314,13 +336,6 @@ int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, sh
 }
 
 /* ---- the dict of named locks ---- */
-
-int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size) {
-  shmd_cursor c;
-  uint64_t offset;
-  const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
-  return result < 0 ? result : stage_store(t, id, key, &c, SHMD_REC_PUT, value, size, &offset);
-}
 
 int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key) {
   shmd_cursor c;
@@ -442,7 +457,7 @@ int shmd_dict_get(shmd_attachment* a, shmd_node node, const shmd_key* key, void*
     } else {
       *size = c.record.value_size;
       if (c.record.value_size <= capacity)
-        shmd_copy_out(buffer, c.record.value, c.record.value_size);
+        shmd_read_bytes(&a->reader, buffer, c.record.value, c.record.value_size);
       else
         result = SHMD_TRUNCATED;
     }
@@ -491,6 +506,27 @@ void shmd_dict_drain(shmd_attachment* a) {
     more = shmd_reclaim_removed(a, &removal);
     shmd_call_leave(a);
   }
+}
+
+/* What is left after it is no longer behind, if others go on writing: a few units, not all that they leave. */
+#define UNITS_AFTER 64u
+#define WAIT_FOR_UNIT UINT64_C(100000000) /* ns */
+
+void shmd_dict_catch_up(shmd_attachment* a) {
+  const shmd_error_info before = *shmd_last_error();
+  const shmd_control* c = shmd_control_of(a);
+  /* An array to sweep has 64 bytes at least, a ghost 40, and each unit takes one or many. A corrupt object may claim more. */
+  const uint64_t content = shmd_load_acquire(&c->index_bytes) / 64 + shmd_load_acquire(&c->log_bytes) / 40;
+  uint64_t rounds = content < a->max_size / 64 ? 1024 + content : a->max_size / 64, after = UNITS_AFTER;
+  bool more = true;
+  if (shmd_lock_mine(a)) return; /* inside a section or transaction: later writes do it */
+  while (more && rounds-- != 0 && after != 0) {
+    if (shmd_call_enter_within(a, WAIT_FOR_UNIT) < 0) break;
+    more = shmd_reclaim_catch_up(a);
+    shmd_call_leave(a);
+    if (!shmd_reclaim_behind(a) && shmd_load_acquire(&c->sweep_count) == 0) --after;
+  }
+  *shmd_error_slot() = before; /* closing is no call that fails */
 }
 
 int shmd_dict_compact(shmd_attachment* a) {

@@ -31,9 +31,11 @@ int shmd_dict_get(shmd_attachment* a, shmd_node node, const shmd_key* key, void*
 int shmd_dict_node_get(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_node* child);
 int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count);
 
-/* The parts of a write, for the dict of named locks (named_lock.c), which no handle leads to. REQUIRES: shmd_call_enter(),
- * no transaction. Finish commits, or forgets if the result is an error; retry says whether to stage it all once more. */
-int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size);
+/* The parts of a write, for many.c, and for the dict of named locks (named_lock.c), which no handle leads to. REQUIRES:
+ * shmd_call_enter(); of named locks: no transaction. Finish commits, or forgets if the result is an error; retry says whether
+ * to stage it all once more. */
+int shmd_dict_resolve(shmd_tx* t, shmd_node node, uint32_t* id); /* REMOVED */
+int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size, uint32_t flags);
 int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key); /* SHMD_NOT_FOUND */
 int shmd_dict_finish(shmd_attachment* a, int result);
 bool shmd_dict_retry(shmd_attachment* a, int result, int* tries);
@@ -42,6 +44,9 @@ bool shmd_dict_retry(shmd_attachment* a, int result, int* tries);
 void shmd_dict_after(shmd_attachment* a);
 /* Works the sweep queue off in bounded lock holds, as long as no pin stands in the way. Not inside a lock or call. */
 void shmd_dict_drain(shmd_attachment* a);
+/* After the oldest pin was dropped: works off what it kept, in bounded lock holds. Not inside a lock or call. Best effort: if
+ * the lock is not to be had within 100 ms, later writes do it. */
+void shmd_dict_catch_up(shmd_attachment* a);
 int shmd_dict_compact(shmd_attachment* a);
 
 #endif

@@ -25,6 +25,7 @@ static int walk(shmd_tx* t, uint32_t node, uint32_t hash32, uint64_t stop, shmd_
   uint64_t at = SHMD_N(t, node, root);
   uint64_t ref = shmd_tx_get(t, at);
   uint32_t depth = 0;
+  const bool staged = t->references;
   c->levels = 0;
   for (;;) {
     shmd_path_level* l = &c->level[c->levels++];
@@ -37,26 +38,53 @@ static int walk(shmd_tx* t, uint32_t node, uint32_t hash32, uint64_t stop, shmd_
     if (SHMD_REF_KIND(ref) == SHMD_REF_ARRAY) return log2 <= SHMD_ARRAY_OVERFLOW_LOG2 ? 0 : corrupt(t, at);
     if (!shmd_index_directory_fits(ref, depth)) return corrupt(t, at);
     at = SHMD_REF_OFFSET(ref) + 8 * top_bits(hash32, depth, log2);
-    ref = shmd_tx_get(t, at);
+    ref = staged ? shmd_tx_get(t, at) : shmd_load_acquire(shmd_word(t->a, at));
     depth += log2;
   }
 }
 
+/* Whether the slot refers to the key's record: fills the cursor. 1 or 0, or CORRUPT. */
+static int refers_to(shmd_tx* t, uint64_t at, uint64_t slot, const void* key, size_t key_size, shmd_cursor* c) {
+  if (((slot ^ c->hash) >> 48) != 0 || !shmd_slot_refers(slot)) return 0;
+  if (!shmd_record_read(&t->a->reader, slot & SHMD_OFFSET_MASK, &c->record)) return corrupt(t, slot & SHMD_OFFSET_MASK);
+  if (c->record.key_size != key_size || c->record.hash != (uint32_t)c->hash) return 0;
+  if (!shmd_read_equal(&t->a->reader, c->record.key, key, key_size)) return 0;
+  c->at = at;
+  c->slot = slot;
+  c->found = true;
+  return 1;
+}
+
 int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, size_t key_size, shmd_cursor* c) {
-  const shmd_reader* r = &t->a->reader;
+  const uint64_t* words;
   uint64_t array, i, slots;
+  uint32_t likely;
   int result = walk(t, node, (uint32_t)hash, 0, c);
   c->node = node;
   c->hash = hash;
   c->at = 0;
   c->slot = 0;
+  c->descriptor = 0;
   c->found = false;
   if (result < 0) return result;
   array = c->level[c->levels - 1].ref;
   if (array == 0) return 0;
   slots = log2_words(array);
+  words = shmd_word(t->a, SHMD_REF_OFFSET(array));
+  /* most keys that are there stand in the first group */
+  likely = shmd_match_high16(words + (SHMD_PROBE_START(hash) & (slots - 1)), hash);
+  if (SHMD_LIKELY(likely != 0)) {
+    const uint64_t* first = shmd_first_match(words + (SHMD_PROBE_START(hash) & (slots - 1)), likely);
+    const uint64_t at = SHMD_REF_OFFSET(array) + 8 * (uint64_t)(first - words);
+    result = refers_to(t, at, shmd_tx_get(t, at), key, key_size, c);
+    if (SHMD_LIKELY(result != 0)) return result < 0 ? result : 0;
+  }
   for (i = 0; i < slots; ++i) {
-    const uint64_t at = slot_offset(array, hash, i), slot = shmd_tx_get(t, at);
+    const uint64_t at = slot_offset(array, hash, i);
+    uint64_t slot = shmd_load_acquire(shmd_word(t->a, at));
+    if (((slot ^ hash) >> 48) != 0 && shmd_slot_refers(slot) && !t->emptied)
+      continue; /* staged or not: another key's */
+    slot = shmd_tx_get(t, at);
     if (slot == SHMD_SLOT_EMPTY) {
       if (c->at == 0) c->at = at;
       return 0;
@@ -68,14 +96,8 @@ int shmd_index_find(shmd_tx* t, uint32_t node, uint64_t hash, const void* key, s
       }
       continue;
     }
-    if (((slot ^ hash) >> 48) != 0) continue;
-    if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, &c->record)) return corrupt(t, slot & SHMD_OFFSET_MASK);
-    if (c->record.key_size != key_size || c->record.hash != (uint32_t)hash) continue;
-    if (!shmd_bytes_equal(c->record.key, key, key_size)) continue;
-    c->at = at;
-    c->slot = slot;
-    c->found = true;
-    return 0;
+    result = refers_to(t, at, slot, key, key_size, c);
+    if (result != 0) return result < 0 ? result : 0;
   }
   return 0;
 }
@@ -114,19 +136,31 @@ bool shmd_index_slot_of(shmd_tx* t, uint64_t array, uint32_t hash, uint64_t offs
 
 /* ---- building arrays ---- */
 
-/* The pass for a word of a block: nobody follows those of blocks that this very commit allocated until all of it is there. */
-static uint64_t pass_of(shmd_tx* t, uint64_t block) {
-  return shmd_block_fresh(t, SHMD_REF_OFFSET(block), shmd_ref_log2(block)) ? 0 : SHMD_REDO_PUBLISH;
+static bool fresh(shmd_tx* t, uint64_t block) {
+  return t->references && shmd_block_fresh(t, SHMD_REF_OFFSET(block), shmd_ref_log2(block));
+}
+
+/* A word of a block: at once if this very commit allocated it, for nobody follows it before all of the commit is there. */
+static void store_word(shmd_tx* t, bool at_once, uint64_t at, uint64_t value) {
+  if (!at_once) {
+    shmd_tx_publish(t, at, value);
+    return;
+  }
+  ++t->stages;
+  /* SYNC index: a block is written before the reference to it is published. */
+  if (shmd_tx_in_bounds(t, at)) shmd_store_release(shmd_word(t->a, at), value);
 }
 
 /* Lets the reference of a level of the index lead to `ref`. The root's first level stands in two places. */
 static void publish(shmd_tx* t, const shmd_cursor* c, const shmd_path_level* level, uint64_t ref) {
   if (level != c->level) {
-    shmd_tx_stage(t, level->at, ref, pass_of(t, level[-1].ref));
-    return;
+    store_word(t, fresh(t, level[-1].ref), level->at, ref);
+  } else {
+    shmd_tx_publish(t, level->at, ref);
+    if (level->at == SHMD_N(t, SHMD_LOW(SHMD_GET_C(t, root_node)), root))
+      shmd_tx_publish(t, SHMD_C(t, root_index), ref);
   }
-  shmd_tx_publish(t, level->at, ref);
-  if (level->at == SHMD_N(t, SHMD_LOW(SHMD_GET_C(t, root_node)), root)) shmd_tx_publish(t, SHMD_C(t, root_index), ref);
+  t->references = true;
 }
 
 static entry_set* scratch(shmd_tx* t) {
@@ -139,9 +173,11 @@ static entry_set* scratch(shmd_tx* t) {
 static int gather(shmd_tx* t, uint64_t array, entry_set* set) {
   const uint64_t slots = log2_words(array), oldest = shmd_pin_oldest(t);
   const uint32_t first = set->count;
+  const bool stored = fresh(t, array);
   uint64_t i;
   for (i = 0; i < slots; ++i) {
-    const uint64_t slot = shmd_tx_get(t, SHMD_REF_OFFSET(array) + 8 * i);
+    const uint64_t at = SHMD_REF_OFFSET(array) + 8 * i;
+    const uint64_t slot = stored ? shmd_load_acquire(shmd_word(t->a, at)) : shmd_tx_get(t, at);
     if (!shmd_slot_refers(slot)) continue;
     if ((slot & SHMD_OFFSET_MASK) < t->a->reader.limit) SHMD_PREFETCH(shmd_at(t->a, slot & SHMD_OFFSET_MASK));
     if (set->count >= MAX_SLOTS) return corrupt(t, array);
@@ -205,7 +241,8 @@ static uint32_t count_bit(const entry_set* set, uint32_t bit) {
 static void publish_range(shmd_tx* t, const shmd_cursor* c, uint32_t depth, uint32_t prefix, uint64_t ref) {
   const shmd_path_level* array = &c->level[c->levels - 1];
   const shmd_path_level* dir;
-  uint64_t span, first, pass, i;
+  uint64_t span, first, i;
+  bool at_once;
   if (c->levels == 1) {
     publish(t, c, array, ref);
     return;
@@ -213,8 +250,9 @@ static void publish_range(shmd_tx* t, const shmd_cursor* c, uint32_t depth, uint
   dir = array - 1;
   span = UINT64_C(1) << (dir->depth + shmd_ref_log2(dir->ref) - depth);
   first = top_bits(prefix, dir->depth, shmd_ref_log2(dir->ref)) & ~(span - 1);
-  pass = pass_of(t, dir->ref);
-  for (i = 0; i < span; ++i) shmd_tx_stage(t, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), ref, pass);
+  at_once = fresh(t, dir->ref);
+  for (i = 0; i < span; ++i) store_word(t, at_once, SHMD_REF_OFFSET(dir->ref) + 8 * (first + i), ref);
+  t->references = true;
 }
 
 /* The same array, rebuilt without tombstones in 2^log2 slots. */
@@ -318,9 +356,9 @@ int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c
     int result;
     if (c->found || (c->at != 0 && c->slot == SHMD_SLOT_TOMBSTONE)) return 0;
     if (array != 0) {
-      const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
-      if (descriptor == 0) return SHMD_ERR_CORRUPT;
-      if (c->at != 0 && shmd_index_has_room(SHMD_BLOCK_USED(shmd_tx_get(t, descriptor + 8)), log2_words(array)))
+      c->descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
+      if (c->descriptor == 0) return SHMD_ERR_CORRUPT;
+      if (c->at != 0 && shmd_index_has_room(SHMD_BLOCK_USED(shmd_tx_get(t, c->descriptor + 8)), log2_words(array)))
         return 0;
     }
     result = grow(t, c);
@@ -331,16 +369,26 @@ int shmd_index_room(shmd_tx* t, const void* key, size_t key_size, shmd_cursor* c
   return corrupt(t, c->level[0].at);
 }
 
+/* The counts of an array are writers' alone, but if it is this commit's own they stand where all of it does. */
+static void store_state(shmd_tx* t, bool at_once, uint64_t descriptor, uint64_t state) {
+  if (at_once)
+    store_word(t, true, descriptor + 8, state);
+  else
+    shmd_tx_set(t, descriptor + 8, state);
+}
+
 void shmd_index_set(shmd_tx* t, shmd_cursor* c, uint64_t offset) {
+  const uint64_t array = c->level[c->levels - 1].ref;
+  const bool at_once = fresh(t, array);
   if (!c->found) {
-    const uint64_t array = c->level[c->levels - 1].ref;
-    const uint64_t descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
-    const uint64_t state = shmd_tx_get(t, descriptor + 8);
-    shmd_tx_set(t, descriptor + 8,
+    uint64_t state;
+    if (c->descriptor == 0) c->descriptor = shmd_block_descriptor(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
+    state = shmd_tx_get(t, c->descriptor + 8);
+    store_state(t, at_once, c->descriptor,
                 SHMD_BLOCK_STATE(SHMD_BLOCK_LIVE(state) + 1, SHMD_BLOCK_USED(state) + (c->slot == SHMD_SLOT_EMPTY),
                                  SHMD_BLOCK_DEPTH(state), SHMD_BLOCK_LOG2(state), SHMD_BLOCK_KIND(state)));
   }
-  shmd_tx_stage(t, c->at, SHMD_SLOT(c->hash, offset), pass_of(t, c->level[c->levels - 1].ref));
+  store_word(t, at_once, c->at, SHMD_SLOT(c->hash, offset));
 }
 
 /* ---- shrinking ---- */
@@ -414,14 +462,18 @@ bool shmd_index_remove(shmd_tx* t, shmd_cursor* c) {
   const uint64_t behind = SHMD_REF_OFFSET(array) + ((c->at - SHMD_REF_OFFSET(array) + 8) & (8 * slots - 1));
   const bool emptied = shmd_tx_get(t, behind) == SHMD_SLOT_EMPTY; /* no probe goes on from here */
   const uint32_t live = SHMD_BLOCK_LIVE(state) - 1;
+  bool at_once;
   if (t->error != 0) return false;
   if (live == 0 && c->levels == 1) {
     publish(t, c, &c->level[0], 0);
     shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
     return false;
   }
-  shmd_tx_stage(t, c->at, emptied ? SHMD_SLOT_EMPTY : SHMD_SLOT_TOMBSTONE, pass_of(t, array));
-  shmd_tx_set(t, descriptor + 8,
+  at_once = fresh(t, array);
+  t->emptied = true;
+  shmd_tx_cool(t);
+  store_word(t, at_once, c->at, emptied ? SHMD_SLOT_EMPTY : SHMD_SLOT_TOMBSTONE);
+  store_state(t, at_once, descriptor,
               SHMD_BLOCK_STATE(live, SHMD_BLOCK_USED(state) - emptied, SHMD_BLOCK_DEPTH(state), SHMD_BLOCK_LOG2(state),
                                SHMD_BLOCK_KIND(state)));
   return (uint64_t)live * 8 <= slots;

@@ -12,7 +12,10 @@
  * Invariants. An array at depth d (hash bits that lead to it) fills 2^(base+log2-d) neighbouring references of its directory
  * (base: bits that lead to the directory). A child directory is referred to by exactly one reference. An array always has
  * an empty slot. Descriptor: live = slots that refer to a record, used = live + tombstones.
- * Lock discipline: the shard's lock; all words of published blocks are staged.
+ * Lock discipline: the shard's lock; all words of published blocks are staged. Words of a block that this commit allocated
+ * are stored at once: nothing leads to it before the commit, and if that does not come nobody ever looks at them.
+ * A slot that refers to a record keeps its key, and so its tag, throughout a commit (but for those that shmd_index_remove
+ * empties, tx.emptied): look-ups pass over slots of other tags without asking what is staged for them.
  */
 #ifndef SHMD_INDEX_H
 #define SHMD_INDEX_H
@@ -29,10 +32,11 @@ typedef struct shmd_cursor {
   uint32_t node;
   uint64_t hash;
   shmd_path_level level[SHMD_MAX_DEPTH + 2];
-  uint32_t levels; /* the last one refers to the array; its ref is 0 in an empty dict */
-  uint64_t at;     /* offset of the slot that refers to the key's record, or of the one to use for it; 0 = none */
-  uint64_t slot;   /* what is in it */
-  bool found;      /* `record` is the key's: a PUT or NODE, or an ERASE kept for pins */
+  uint32_t levels;     /* the last one refers to the array; its ref is 0 in an empty dict */
+  uint64_t at;         /* offset of the slot that refers to the key's record, or of the one to use for it; 0 = none */
+  uint64_t slot;       /* what is in it */
+  uint64_t descriptor; /* of the array: offset, 0 = not looked up yet */
+  bool found;          /* `record` is the key's: a PUT or NODE, or an ERASE kept for pins */
   shmd_record_view record;
 } shmd_cursor;
 

@@ -214,14 +214,14 @@ SHMD_INLINE int look(const shmd_snapshot* s, uint64_t offset, uint64_t from, uin
 }
 
 /* Packs an entry to `to`. REQUIRES: room for packed_bytes(). */
-SHMD_INLINE void pack(unsigned char* to, const shmd_record_view* v) {
+SHMD_INLINE void pack(const shmd_reader* r, unsigned char* to, const shmd_record_view* v) {
   packed* e = (packed*)(void*)to;
   e->key_size = v->key_size;
   e->value_size = (uint32_t)v->value_size;
   e->position = v->position | (v->kind == SHMD_REC_NODE);
   to += sizeof *e;
-  if (v->key_size != 0) shmd_copy_out(to, v->key, v->key_size);
-  if (v->value_size != 0) shmd_copy_out(to + (v->value - v->key), v->value, (size_t)v->value_size);
+  if (v->key_size != 0) shmd_read_bytes(r, to, v->key, v->key_size);
+  if (v->value_size != 0) shmd_read_bytes(r, to + (v->value - v->key), v->value, (size_t)v->value_size);
 }
 
 /* An entry with a key and a value of 8 bytes, which are one word each, packed to `to`, where there is room for it. False if the
@@ -268,7 +268,7 @@ SHMD_INLINE int take(shmd_iter* it, const gathered* g, uint32_t i, uint32_t unti
     }
     need = packed_bytes(&v);
     if (SHMD_UNLIKELY(need > budget - at)) return 0;
-    pack(bytes + at, &v);
+    pack(&s->a->reader, bytes + at, &v);
     at += need;
   }
   *used = at;
@@ -318,7 +318,7 @@ static int take_some(shmd_iter* it, gathered* g, size_t budget) {
   }
   if (!make_room(it, used)) return no_memory(it, used);
   for (i = 0; i < taken; ++i) {
-    pack(it->bytes + it->end, &it->found[i].v);
+    pack(&it->s->a->reader, it->bytes + it->end, &it->found[i].v);
     it->end += packed_bytes(&it->found[i].v);
   }
   it->cursor = taken < count ? (uint64_t)it->found[taken - 1].hash + 1 : end;

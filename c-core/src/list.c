@@ -19,6 +19,7 @@
 #include "object.h"
 #include "platform.h"
 #include "redo.h"
+#include "slot.h"
 
 #define SLOTS_AT_ONCE 64u
 
@@ -27,6 +28,7 @@ typedef struct listing {
   void* context;
   shmd_object_info* info; /* large: not on a small thread's stack */
   shmd_superblock super;
+  uint64_t space, inode; /* of this process's pids, and of the object */
 } listing;
 
 static bool read_at(int fd, uint64_t offset, void* to, size_t size) {
@@ -38,6 +40,10 @@ static void printable(char* to, const char* from, size_t size) {
   for (i = 0; i + 1 < size && from[i] != '\0'; ++i)
     to[i] = (unsigned char)from[i] < 0x20 || from[i] == 0x7f ? '?' : from[i];
   to[i] = '\0';
+}
+
+static bool lives(int fd, const listing* l, uint32_t slot, const shmd_slot* entry) {
+  return shmd_os_byte_held(fd, SHMD_BYTE_SLOTS + slot, 1) == 1 || shmd_slot_witness_of(entry, l->space, l->inode);
 }
 
 /* The owner that the lock word names, as the lock status of a handle gives it. */
@@ -56,8 +62,8 @@ static void look_at_lock(int fd, const listing* l, const shmd_control* c, shmd_l
     lock->held_ns = now - c->owner_since;
   }
   if (name > l->super.max_processes) return;
-  lock->alive = shmd_os_byte_held(fd, SHMD_BYTE_SLOTS + lock->slot, 1) == 1;
   if (!read_at(fd, l->super.attach_offset + lock->slot * sizeof entry, &entry, sizeof entry)) return;
+  lock->alive = lives(fd, l, lock->slot, &entry);
   lock->pid = (int64_t)entry.pid;
   printable(lock->program, entry.program, sizeof lock->program);
 }
@@ -65,12 +71,11 @@ static void look_at_lock(int fd, const listing* l, const shmd_control* c, shmd_l
 static uint32_t count_attached(int fd, const listing* l) {
   shmd_slot entries[SLOTS_AT_ONCE];
   uint32_t first, i, count = 0;
-  if (shmd_os_byte_held(fd, SHMD_BYTE_SLOTS, l->super.max_processes) != 1) return 0;
   for (first = 0; first < l->super.max_processes; first += SLOTS_AT_ONCE) {
     const uint32_t n = l->super.max_processes - first < SLOTS_AT_ONCE ? l->super.max_processes - first : SLOTS_AT_ONCE;
     if (!read_at(fd, l->super.attach_offset + first * sizeof entries[0], entries, n * sizeof entries[0])) break;
     for (i = 0; i < n; ++i)
-      if (entries[i].pid != 0 && shmd_os_byte_held(fd, SHMD_BYTE_SLOTS + first + i, 1) == 1) ++count;
+      if (entries[i].pid != 0 && lives(fd, l, first + i, &entries[i])) ++count;
   }
   return count;
 }
@@ -116,6 +121,7 @@ static int look(void* context, const char* name) {
   if (shmd_name_check(name) < 0 || shmd_os_name_info(name, &file) < 0) return 0; /* no name of ours, or gone */
   memset(info, 0, sizeof *info);
   memcpy(info->name, name, strlen(name) + 1);
+  l->inode = file.inode;
   info->user = file.owner;
   info->memory = file.blocks_bytes;
   if (!file.regular) {
@@ -144,6 +150,8 @@ static int look_and_note(void* context, const char* name) {
   return a->given != 0;
 }
 
+static void keep(shmd_attachment* a) { (void)shmd_liveness_keep(a); }
+
 static int list(shmd_list_fn found, void* context) {
   const shmd_error_info before = *shmd_last_error();
   listing l;
@@ -153,11 +161,13 @@ static int list(shmd_list_fn found, void* context) {
   memset(&l, 0, sizeof l);
   l.found = found;
   l.context = context;
+  l.space = shmd_os_pid_space();
   l.info = (shmd_object_info*)calloc(1, sizeof *l.info);
   if (l.info == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "shmd_list: no memory to describe objects");
   a.l = &l;
   a.given = 0;
   result = shmd_os_list(look_and_note, &a);
+  shmd_attach_each(keep); /* descriptors of our own objects were closed: descriptor.h */
   free(l.info);
   if (a.given != 0) return a.given;
   if (result == -ENOSYS) return shmd_fail(SHMD_ERR_UNSUPPORTED, "shared objects cannot be listed on this system");

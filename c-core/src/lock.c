@@ -140,6 +140,7 @@ int shmd_call_too_late(shmd_attachment* a) {
     /* SYNC quiesce: publishes that there is no write after all. */
     shmd_store_release(&c->inner, shmd_load_acquire(&c->inner) + 1);
   }
+  if (!shmd_lock_closed(a)) return shmd_call_enter_slowly(a); /* shmd_lock_resign(): a slot is to be had first */
   shmd_lock_self.busy = 0;
   return shmd_lock_refuse(a);
 }
@@ -148,13 +149,17 @@ int shmd_call_too_late(shmd_attachment* a) {
 int shmd_hold_try(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t flags) {
   const uint64_t owner = shmd_load_acquire(&a->owner), fresh = taken_word(word, owner, flags);
   uint64_t expected = word;
-  if (owner == 0) return shmd_lock_refuse(a) + 1;
+  if (owner == 0 && shmd_lock_closed(a)) return shmd_lock_refuse(a) + 1;
+  if (owner == 0) { /* resigned meanwhile */
+    const int result = shmd_attach_child(a);
+    return result < 0 ? result + 1 : 0;
+  }
   /* SYNC lock: observes everything the last owner stored. */
   if (!shmd_cas(&shmd_control_of(a)->lock, &expected, fresh)) return 0;
   /* SYNC closed: as in call.h. */
   if (shmd_load_seq(&a->owner) != owner) {
     untake(a, fresh);
-    return shmd_lock_refuse(a) + 1;
+    return shmd_lock_closed(a) ? shmd_lock_refuse(a) + 1 : 0;
   }
   took(a, me, fresh);
   return (flags & SHMD_LOCK_EXPLICIT) && (word & SHMD_LOCK_ORPHANED) ? SHMD_RECOVERED + 1 : SHMD_OK + 1;
@@ -244,6 +249,10 @@ int shmd_hold_take_over(shmd_attachment* a, shmd_lock_thread* me, uint64_t word,
   return SHMD_RECOVERED;
 }
 
+void shmd_lock_resign(shmd_attachment* a) {
+  if (a->depth == 1 && !(a->held & SHMD_LOCK_EXPLICIT)) shmd_local_store(&a->owner, 0);
+}
+
 /* ---- followers ---- */
 
 SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {
@@ -253,7 +262,7 @@ SHMD_NOINLINE void shmd_lock_wake(shmd_control* c) {
 
 /* ---- single writes ---- */
 
-int shmd_call_enter_slowly(shmd_attachment* a) {
+static int enter_slowly(shmd_attachment* a, uint64_t limit) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
   int result = 0;
@@ -267,7 +276,7 @@ int shmd_call_enter_slowly(shmd_attachment* a) {
   } else if (!shmd_attachment_hold(a)) {
     result = shmd_lock_refuse(a);
   } else {
-    const shmd_lock_wait how = {(uint64_t)a->timeout, SHMD_UNTIL_WOKEN, true, true};
+    const shmd_lock_wait how = {limit, SHMD_UNTIL_WOKEN, true, true};
     result = shmd_hold_ready(a, me);
     if (result >= 0) result = shmd_lock_wait_for(a, me, 0, &how);
     if (result == SHMD_TIMED_OUT) result = shmd_error_slot()->code = SHMD_ERR_LOCK_TIMEOUT;
@@ -284,6 +293,13 @@ int shmd_call_enter_slowly(shmd_attachment* a) {
   }
   a->in_call = 1;
   return result;
+}
+
+int shmd_call_enter_slowly(shmd_attachment* a) { return enter_slowly(a, (uint64_t)a->timeout); }
+
+int shmd_call_enter_within(shmd_attachment* a, uint64_t limit) {
+  if (shmd_lock_self.busy) return shmd_call_interrupted();
+  return enter_slowly(a, limit < (uint64_t)a->timeout ? limit : (uint64_t)a->timeout);
 }
 
 void shmd_call_left(shmd_attachment* a, uint64_t word) {

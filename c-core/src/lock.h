@@ -26,6 +26,12 @@
 /* Single writing calls begin and end inline, see call.h, or here: the same, whatever the case. */
 int shmd_call_enter_slowly(shmd_attachment* a);
 void shmd_call_leave_slowly(shmd_attachment* a);
+/* Enters a call as shmd_call_enter() does, but waits for `limit` ns at most: for work that can be left to others. */
+int shmd_call_enter_within(shmd_attachment* a, uint64_t limit);
+
+/* The process cannot prove any more that it lives: after this call, if it holds the lock for itself alone, the next one has to
+ * attach anew, whichever way it comes. REQUIRES: the lock is held by the calling thread. */
+void shmd_lock_resign(shmd_attachment* a);
 
 void shmd_lock_wake(shmd_control* c);
 /* Wakes sleeping followers. REQUIRES: a full barrier since the store to `published`. Steps: (1) the flag exchanged to 0

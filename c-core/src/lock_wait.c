@@ -65,8 +65,7 @@ int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info) {
   describe(a, word, info);
   if (!info->held) return 0;
   info->by_this_thread = shmd_lock_mine(a);
-  info->alive = info->slot == a->slot || (info->slot < a->max_processes &&
-                                          shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + info->slot, 1) == 1);
+  info->alive = shmd_slot_lives(a, info->slot);
   return 0;
 }
 
@@ -93,17 +92,20 @@ static int timed_out(shmd_attachment* a, uint64_t word, uint64_t waited, uint64_
   return code;
 }
 
-/* Another copy of the library in this process holds the lock, for this very thread. */
+/* Another copy of the library in this process holds the lock, for this very thread; and not a program that ran before it executed
+ * this one, which has the same pid and start time. What is unknown of the owner, or of us, is
+ * equal to nothing: in two containers without /proc both may be process 1. */
 static bool would_deadlock(const shmd_attachment* a, const shmd_lock_thread* me, uint64_t word) {
   const shmd_control* c = shmd_control_of(a);
   const uint64_t name = word & SHMD_LOCK_SLOT_MASK;
   const shmd_slot* entry;
   if (name == 0 || name > a->max_processes || name == shmd_load_acquire(&a->owner)) return false;
+  if (a->start_time == 0 || a->pid_space == 0) return false;
   entry = shmd_slot_of(a, (uint32_t)name - 1);
   return shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_acquire(&entry->pid) == a->pid &&
          shmd_load_acquire(&entry->start_time) == a->start_time &&
          shmd_load_acquire(&entry->pid_space) == a->pid_space &&
-         ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0;
+         ((shmd_load_acquire(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0 && shmd_slot_lives(a, (uint32_t)name - 1);
 }
 
 /* ---- waiting ---- */
@@ -163,6 +165,8 @@ int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags,
   word = shmd_load_acquire(&c->lock);
   if ((word & SHMD_LOCK_SLOT_MASK) == 0 && (result = shmd_hold_try(a, me, word, flags)) != 0) return result - 1;
   if (limit != 0 && (result = spin(a, me, flags, how)) != 0) return result - 1;
+  result = shmd_liveness_keep(a); /* who sleeps may as well look after its own byte */
+  if (result < 0) return result;
   seen_at = start = shmd_os_now();
   for (;;) {
     if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
@@ -273,13 +277,23 @@ static bool moved_on(const shmd_control* c, uint64_t word, uint64_t inner) {
          ((word & SHMD_LOCK_EXPLICIT) && shmd_load_acquire(&c->inner) != inner);
 }
 
-static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t inner) {
+/* Whether no write of a dead owner waits to be finished. A take-over moves the word first and repairs then, so a word that has
+ * moved does not say it: the dead owner may have committed a list that is not applied, or not published. Later writes, which
+ * know the pin, make this false for moments. */
+static bool repaired(const shmd_control* c) {
+  /* SYNC quiesce: observes that a list was applied, then that it was published. */
+  return shmd_load_acquire(&c->redo_length) == 0 && shmd_load_acquire(&c->head) == shmd_load_acquire(&c->published);
+}
+
+static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t inner, bool moved) {
   const shmd_control* c = shmd_control_of(a);
   const uint64_t start = shmd_os_now();
   uint64_t now, checked = start, pause = QUIESCE_PAUSE;
   for (;;) {
-    if (moved_on(c, word, inner)) return 0;
     if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
+    moved = moved || moved_on(c, word, inner);
+    if (moved && repaired(c)) return 0;
+    if (moved) word = shmd_load_acquire(&c->lock); /* of the one who repairs */
     now = shmd_os_now();
     if (now - checked >= CHECK_AFTER || now - start >= (uint64_t)a->timeout) {
       int result = look_after_owner(a, me, word, 0);
@@ -297,18 +311,20 @@ int shmd_lock_quiesce(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
   shmd_lock_thread* me = &shmd_lock_self;
   uint64_t word, inner;
+  bool moved;
   int result, i;
   shmd_full_barrier();
   /* SYNC quiesce: observes whether a write is under way; one that begins later sees what the caller stored before. */
   word = shmd_load_acquire(&c->lock);
   if ((word & SHMD_LOCK_SLOT_MASK) == 0) return 0;
   inner = shmd_load_acquire(&c->inner);
-  if ((word & SHMD_LOCK_EXPLICIT) && (inner & 1) == 0) return 0;
+  moved = (word & SHMD_LOCK_EXPLICIT) && (inner & 1) == 0;
   if (shmd_lock_mine(a)) return 0;
   for (i = 0; i < SPINS; ++i) {
-    if (moved_on(c, word, inner)) return 0;
+    moved = moved || moved_on(c, word, inner);
+    if (moved && repaired(c)) return 0;
     shmd_pause();
   }
   result = shmd_hold_ready(a, me);
-  return result < 0 ? result : quiesce_slowly(a, me, word, inner);
+  return result < 0 ? result : quiesce_slowly(a, me, word, inner, moved);
 }

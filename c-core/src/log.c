@@ -17,6 +17,7 @@ static void open_head(shmd_tx* t, uint64_t id, uint64_t position, uint64_t limit
   SHMD_SET_C(t, head_segment, id);
   SHMD_SET_C(t, head_bias, shmd_segment_offset(t->a, id) - position);
   SHMD_SET_C(t, head_limit, position + limit);
+  shmd_tx_cool(t);
 }
 
 int shmd_log_format(shmd_tx* t) {
@@ -91,6 +92,7 @@ static int make_room(shmd_tx* t, uint64_t size, bool reserve) {
   if (used + size <= segment_size && result == 0) {
     limit = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, old, allocated)));
     SHMD_SET_C(t, head_limit, position - used + (limit < segment_size ? limit : segment_size));
+    shmd_tx_cool(t);
     return 0;
   }
   /* the last of the reserve only if the segment closed for it is dead: shmd_reclaim_urgent gets that one back at once */
@@ -140,7 +142,8 @@ int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool r
     *offset = position + SHMD_GET_C(t, head_bias);
     SHMD_SET_C(t, head, position + bytes);
   }
-  if (SHMD_UNLIKELY(*offset < t->a->super->data_offset || *offset > t->a->max_size - bytes || t->error != 0)) {
+  if (SHMD_UNLIKELY(*offset < t->a->super->data_offset || *offset > t->a->max_size - bytes || (*offset & 7) != 0 ||
+                    t->error != 0)) {
     (void)shmd_tx_astray(t, *offset);
     return t->error;
   }
@@ -192,11 +195,12 @@ static int open_cold(shmd_tx* t, shmd_cold* cold, uint64_t size) {
 int shmd_cold_append(shmd_tx* t, shmd_cold* cold, const shmd_record_view* record, uint64_t* offset) {
   shmd_attachment* a = t->a;
   const uint64_t used = cold->at == 0 ? 0 : cold->at - shmd_segment_offset(a, cold->segment);
-  const bool full = cold->at == 0 || used + record->size > a->segment_size;
-  const int result =
-      full ? open_cold(t, cold, record->size) : shmd_segment_memory(t, cold->segment, used + record->size);
+  const bool full = cold->at == 0 || used > a->segment_size || record->size > a->segment_size - used;
+  int result;
+  if (record->size > a->segment_size) return (void)shmd_tx_astray(t, record->offset), SHMD_ERR_CORRUPT;
+  result = full ? open_cold(t, cold, record->size) : shmd_segment_memory(t, cold->segment, used + record->size);
   if (result < 0) return result;
-  if (cold->at < a->super->data_offset || cold->at > a->max_size - record->size)
+  if (cold->at < a->super->data_offset || cold->at > a->max_size - record->size || (cold->at & 7) != 0)
     return (void)shmd_tx_astray(t, cold->at), SHMD_ERR_CORRUPT;
   shmd_copy_in(shmd_at(a, cold->at), shmd_at(a, record->offset), record->size);
   *offset = cold->at;

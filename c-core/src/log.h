@@ -30,12 +30,11 @@ int shmd_log_format(shmd_tx* t);
  * `reserve`: segments kept back may be used (operations that free space). */
 int shmd_log_append(shmd_tx* t, const shmd_new_record* record, bool live, bool reserve, uint64_t* offset,
                     uint64_t* size);
-/* Writes a record's bytes at `offset`, beyond head. REQUIRES: room there. */
-SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
-  uint64_t* at = shmd_word(t->a, offset);
+/* Writes a record's bytes at `at`, beyond head. `first`: SHMD_REC_FIRST of a commit's first record, else 0. REQUIRES: room. */
+SHMD_INLINE void shmd_log_write_at(uint64_t* at, uint64_t first, uint64_t position, const shmd_new_record* r) {
   const uint32_t kind = r->previous ? r->kind | SHMD_REC_PREVIOUS : r->kind;
   /* SYNC slot: the record is written before the slot that leads to it is published. */
-  shmd_store_release(at, ((position >> 3) << 8) | (t->appended ? 0u : SHMD_REC_FIRST));
+  shmd_store_release(at, ((position >> 3) << 8) | first);
   shmd_store_release(at + 1, SHMD_PAIR(r->hash & 0xffffffffu, r->node));
   shmd_store_release(at + 2, SHMD_SHAPE(r->key_size, kind, r->value_size));
   at += 3;
@@ -49,6 +48,9 @@ SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t posi
     shmd_copy_in(at, r->value, 8);
   else if (r->value_size)
     shmd_copy_in(at, r->value, r->value_size);
+}
+SHMD_INLINE void shmd_log_write(const shmd_tx* t, uint64_t offset, uint64_t position, const shmd_new_record* r) {
+  shmd_log_write_at(shmd_word(t->a, offset), t->appended ? 0u : SHMD_REC_FIRST, position, r);
 }
 
 /* The end of the cold log, while one commit moves records to it: accounted for when it ends, not one by one. */

@@ -12,6 +12,7 @@ static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
 /* On the stack of a thread that sleeps without the mutex. */
 typedef struct sleeper {
   int fd;
+  shmd_mark mark;
   struct sleeper* next;
 } sleeper;
 static sleeper* sleepers;
@@ -23,6 +24,7 @@ void shmd_mutex_sleep(int fd, uint64_t ns) {
   sleeper here;
   sleeper** link;
   here.fd = fd;
+  if (fd >= 0) (void)shmd_os_mark(fd, &here.mark);
   here.next = sleepers;
   sleepers = &here;
   (void)pthread_mutex_unlock(&mutex);
@@ -43,6 +45,6 @@ void shmd_mutex_forked(bool (*kept)(int fd)) {
   (void)pthread_cond_init(&moved, NULL);
   shmd_mutex_take();
   for (s = sleepers; s != NULL; s = s->next)
-    if (s->fd >= 0 && !kept(s->fd)) shmd_os_close(s->fd);
+    if (s->fd >= 0 && !kept(s->fd) && shmd_os_marked(s->fd, &s->mark)) shmd_os_close(s->fd);
   sleepers = NULL;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "descriptor.h"
 #include "error.h"
 #include "mutex.h"
 #include "object.h"
@@ -74,12 +75,18 @@ int shmd_random_name(char buffer[SHMD_RANDOM_NAME]) {
 
 /* ---- the byte that serialises names ---- */
 
-int shmd_name_lock(int fd, const char* name, bool exclusive) {
+/* Through the attachment `a`, or, if there is none, through `fd`. */
+static int try_create(const shmd_attachment* a, int fd, bool exclusive) {
+  return a != NULL ? shmd_bytes_try_lock(a, SHMD_BYTE_CREATE, exclusive)
+                   : shmd_os_byte_try_lock(fd, SHMD_BYTE_CREATE, exclusive);
+}
+
+static int wait_for(const shmd_attachment* a, int fd, const char* name, bool exclusive) {
   const uint64_t start = shmd_os_now();
   uint64_t pause = 20000;
   int result;
   /* SYNC name: observes what attachers and unlinkers before us did to the name and to SHMD_BYTE_PRESENT. */
-  while ((result = shmd_os_byte_try_lock(fd, SHMD_BYTE_CREATE, exclusive)) == -EAGAIN) {
+  while ((result = try_create(a, fd, exclusive)) == -EAGAIN) {
     if (shmd_os_now() - start > NAME_WAIT)
       return shmd_fail(
           SHMD_ERR_BUSY,
@@ -91,9 +98,17 @@ int shmd_name_lock(int fd, const char* name, bool exclusive) {
   return 0;
 }
 
+int shmd_name_lock(int fd, const char* name, bool exclusive) { return wait_for(NULL, fd, name, exclusive); }
+int shmd_name_hold(const shmd_attachment* a, bool exclusive) { return wait_for(a, -1, a->name, exclusive); }
+
 void shmd_name_unlock(int fd) {
   /* SYNC name: publishes what was done to the name and to SHMD_BYTE_PRESENT. */
   (void)shmd_os_byte_unlock(fd, SHMD_BYTE_CREATE);
+}
+
+void shmd_name_let_go(const shmd_attachment* a) {
+  /* SYNC name: as in shmd_name_unlock(). */
+  (void)shmd_bytes_unlock(a, SHMD_BYTE_CREATE);
 }
 
 /* Unlocks first: a child that is between vfork and exec still has a copy of the descriptor. */
@@ -105,19 +120,6 @@ void shmd_name_close(int fd) {
 bool shmd_name_leads_to(const char* name, uint64_t device, uint64_t inode) {
   shmd_file_info info;
   return shmd_os_name_info(name, &info) == 0 && info.device == device && info.inode == inode;
-}
-
-int shmd_name_reopen(const shmd_attachment* a, bool writable) {
-  shmd_file_info info;
-  int fd = shmd_os_reopen(a->object_fd, writable);
-  if (fd >= 0) return fd;
-  if (!shmd_name_leads_to(a->name, a->device, a->inode)) return fd;
-  fd = shmd_os_open(a->name, writable);
-  if (fd >= 0 && (shmd_os_info(fd, &info) < 0 || info.device != a->device || info.inode != a->inode)) {
-    shmd_os_close(fd);
-    return -ENOENT;
-  }
-  return fd;
 }
 
 int shmd_name_open_failed(const char* name, int error) {

@@ -23,8 +23,10 @@ int shmd_name_lock(int fd, const char* name, bool exclusive);
 void shmd_name_unlock(int fd);
 void shmd_name_close(int fd); /* unlocks and closes */
 
-/* A new open file description of the attachment's object: never one that is mapped, or inherited. */
-int shmd_name_reopen(const shmd_attachment* a, bool writable);
+/* The same through what the attachment locks its bytes with. */
+int shmd_name_hold(const shmd_attachment* a, bool exclusive);
+void shmd_name_let_go(const shmd_attachment* a);
+
 /* The error that an errno value of shmd_os_open stands for. */
 int shmd_name_open_failed(const char* name, int error);
 

@@ -89,7 +89,7 @@ static bool same_incarnation(const shmd_attachment* a, const shmd_named_holder* 
 
 static bool lives(const shmd_attachment* a, const shmd_named_holder* h) {
   if (!same_incarnation(a, h)) return false;
-  return h->slot == a->slot || shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + h->slot, 1) != 0;
+  return shmd_slot_lives(a, (uint32_t)h->slot);
 }
 
 static bool of_this_process(const shmd_attachment* a, const shmd_named_holder* h) {
@@ -126,7 +126,7 @@ static int find_holder(shmd_tx* t, uint32_t id, const shmd_key* key, shmd_named_
   if (!c.found || c.record.kind == SHMD_REC_ERASE) return SHMD_NOT_FOUND;
   if (c.record.kind != SHMD_REC_PUT || c.record.value_size != sizeof *h)
     return (void)shmd_tx_astray(t, c.record.offset), SHMD_ERR_CORRUPT;
-  shmd_copy_out(h, c.record.value, sizeof *h);
+  shmd_read_bytes(&t->a->reader, h, c.record.value, sizeof *h);
   h->program[sizeof h->program - 1] = '\0';
   return 0;
 }
@@ -144,7 +144,7 @@ static int stage_take(shmd_dict* d, const shmd_key* key, shmd_named_holder* h) {
   if (result < 0) return result;
   if (found == 0 && lives(d->attachment, h)) return SHMD_EXISTS;
   describe_self(d, &self);
-  result = shmd_dict_stage_put(t, id, key, &self, sizeof self);
+  result = shmd_dict_stage_put(t, id, key, &self, sizeof self, 0);
   if (result < 0) return result;
   return found == 0 ? SHMD_RECOVERED : 0;
 }
@@ -201,9 +201,12 @@ static int take(shmd_dict* d, const lock_key* k, int64_t timeout) {
   shmd_attachment* a = d->attachment;
   const uint64_t* turn = &shmd_control_of(a)->named_turn;
   const uint64_t limit = timeout < 0 ? (uint64_t)a->timeout : (uint64_t)timeout, start = shmd_os_now();
+  int kept;
   if (timeout < SHMD_DEFAULT_TIMEOUT) return shmd_fail_timeout("taking a named lock", timeout);
   if (shmd_transaction_mine(a))
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': a named lock cannot be taken inside a transaction", a->name);
+  kept = shmd_liveness_keep(a); /* it may be held for long, and this is where its holder's life is looked after */
+  if (kept < 0) return kept;
   for (;;) {
     /* SYNC named-turn: observes the last giving back; a later one moves the word, and the sleep below ends at once. */
     const uint64_t seen = shmd_load_acquire(turn);

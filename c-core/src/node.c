@@ -35,6 +35,7 @@ static void fill(shmd_tx* t, uint64_t id, uint32_t generation, uint64_t parent, 
   SET(id, sweep, 0);
   SET(id, identity, SHMD_PAIR(generation, SHMD_NODE_LIVE));
   SHMD_ADD_C(t, node_count, 1);
+  t->references = true;
 }
 
 int shmd_node_format(shmd_tx* t) {
@@ -144,7 +145,7 @@ uint64_t shmd_node_word(shmd_tx* t, uint32_t id) { return SHMD_PAIR(SHMD_HIGH(GE
 int shmd_node_resolve(shmd_tx* t, shmd_node node, uint32_t* id) {
   const uint64_t root = SHMD_GET_C(t, root_node), capacity = t->a->super->node_capacity;
   uint64_t self = SHMD_PAIR(node.generation, node.id);
-  uint64_t known; /* entries beyond have no memory: only a handle that the application made up leads there */
+  uint64_t known; /* only a handle that the application made up leads beyond */
   int depth;
   if (node.id == 0) {
     *id = SHMD_LOW(root);
@@ -152,8 +153,7 @@ int shmd_node_resolve(shmd_tx* t, shmd_node node, uint32_t* id) {
     return (void)shmd_tx_astray(t, SHMD_C(t, root_node)), SHMD_ERR_CORRUPT;
   }
   *id = node.id;
-  known = shmd_load_acquire(&shmd_control_of(t->a)->nodes_allocated) / sizeof(shmd_node_entry);
-  if (known > capacity) known = capacity;
+  known = shmd_known_nodes(t->a);
   for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
     if (self == root) return 0;
     if (SHMD_LOW(self) >= known || GET(SHMD_LOW(self), identity) != SHMD_PAIR(SHMD_HIGH(self), SHMD_NODE_LIVE))

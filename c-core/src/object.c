@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptor.h"
 #include "error.h"
 #include "platform.h"
 
@@ -72,7 +73,7 @@ int shmd_object_geometry(const shmd_options* options, shmd_superblock* s) {
   s->pins_offset = at;
   at = align_up(at + s->max_processes * sizeof(uint64_t) * s->shard_count, SHMD_PAGE);
   s->redo_offset = at;
-  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * MIB) / sizeof(shmd_redo_entry);
+  s->redo_capacity = clamp(s->max_size / 16, 64 * KIB, 4 * GIB) / sizeof(shmd_redo_entry);
   at = align_up(at + s->redo_capacity * sizeof(shmd_redo_entry), SHMD_PAGE);
   s->nodes_offset = at;
   s->node_capacity = clamp(s->max_size / 16, 4 * KIB, 4 * GIB) / sizeof(shmd_node_entry);
@@ -174,6 +175,7 @@ int shmd_object_map(shmd_attachment* a, const shmd_superblock* super) {
   unsigned char* base = NULL;
   int result = shmd_os_info(a->object_fd, &info);
   if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot look at the object", a->name);
+  shmd_descriptor_mark(a);
   a->super = (shmd_superblock*)malloc(sizeof *a->super);
   if (a->super == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to attach", a->name);
   memcpy(a->super, super, sizeof *super);
@@ -237,7 +239,9 @@ uint64_t shmd_object_retire(shmd_attachment* a) {
  */
 int shmd_object_build(shmd_attachment* a, const shmd_superblock* super) {
   uint32_t i;
-  int result = shmd_os_resize(a->object_fd, super->max_size);
+  int result;
+  shmd_descriptor_mark(a);
+  result = shmd_os_resize(a->object_fd, super->max_size);
   if (result < 0)
     return shmd_fail_errno(result == -EFBIG ? SHMD_ERR_INVALID_ARGUMENT : SHMD_ERR_SYSTEM, result,
                            "dict '%s': cannot make an object of %llu bytes; lower max_size, or raise `ulimit -f`",
@@ -299,9 +303,21 @@ int shmd_object_describe(const char* name, const shmd_options* o, shmd_superbloc
 
 /* ---- memory ---- */
 
+/* The program has closed the object's descriptor: by the mapping, or by another way to the object. */
+static int allocate_otherwise(shmd_attachment* a, uint64_t first, uint64_t size) {
+  int result = shmd_os_allocate_mapping(shmd_at(a, first), size), fd;
+  if (result == 0 || result == -ENOSPC || result == -ENOMEM) return result;
+  fd = shmd_descriptor_reopen(a, true);
+  if (fd < 0) return result;
+  result = shmd_os_allocate(fd, first, size);
+  shmd_os_close(fd);
+  return result;
+}
+
 int shmd_object_allocate(shmd_attachment* a, uint64_t offset, uint64_t size) {
-  const uint64_t first = offset & ~(uint64_t)(SHMD_PAGE - 1);
-  const int result = shmd_os_allocate(a->object_fd, first, align_up(offset + size, SHMD_PAGE) - first);
+  const uint64_t first = offset & ~(uint64_t)(SHMD_PAGE - 1), length = align_up(offset + size, SHMD_PAGE) - first;
+  const int result =
+      shmd_descriptor_file(a) ? shmd_os_allocate(a->object_fd, first, length) : allocate_otherwise(a, first, length);
   if (result >= 0) return 0;
   if (result == -ENOSPC || result == -EDQUOT || result == -EFBIG || result == -ENOMEM)
     return shmd_fail_errno(
@@ -316,7 +332,9 @@ int shmd_object_punch(shmd_attachment* a, uint64_t offset, uint64_t size) {
   const uint64_t first = align_up(offset, SHMD_PAGE), end = (offset + size) & ~(uint64_t)(SHMD_PAGE - 1);
   int result;
   if (first >= end) return 0;
-  result = shmd_os_punch(a->object_fd, first, end - first);
+  /* By the mapping, which is ours whatever becomes of descriptors. Not while the memory is locked: then by a descriptor. */
+  result = shmd_os_punch_mapping(shmd_at(a, first), end - first);
+  if (result < 0 && shmd_descriptor_object(a)) result = shmd_os_punch(a->object_fd, first, end - first);
   if (result >= 0) return 0;
   return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot return %llu bytes to the system", a->name,
                          (unsigned long long)(end - first));

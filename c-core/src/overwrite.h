@@ -90,13 +90,14 @@ SHMD_INLINE bool shmd_overwrite(shmd_attachment* a, shmd_node node, const shmd_k
   shmd_redo_entry* e = t->list;
   shmd_new_record r;
   shmd_found f;
+  if (SHMD_UNLIKELY(t->user)) return false; /* batch.h */
   shmd_prefetch_to_write(t->list);
   shmd_prefetch_to_write(t->list + 4);
   if (SHMD_UNLIKELY(!shmd_overwrite_fits(a, new_id, offset, bytes))) return false;
   shmd_prefetch_to_write(base + offset);
   shmd_prefetch_to_write(base + offset + bytes + 512); /* who writes often finds the lines of its next records there */
   shmd_prefetch_to_write(&segments[new_id].live);
-  if (SHMD_UNLIKELY(t->user || !shmd_overwrite_no_pins(c) || shmd_read_index(&reader, node, &ref) != 0)) return false;
+  if (SHMD_UNLIKELY(!shmd_overwrite_no_pins(c) || shmd_read_index(&reader, node, &ref) != 0)) return false;
   if (SHMD_UNLIKELY(shmd_read_find(&reader, ref, key->hash, key->data, key->size, &f) != 0)) return false;
   if (SHMD_UNLIKELY(f.kind != SHMD_REC_PUT)) return false;
   if (SHMD_UNLIKELY(head + bytes > shmd_load_acquire(&c->head_limit))) return false;

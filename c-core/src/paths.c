@@ -94,8 +94,9 @@ int shmd_paths_begin(shmd_paths* p, uint64_t position) {
   const shmd_attachment* a = p->a;
   /* SYNC root: observes the id that a clear of the root stored; the entry was complete before. */
   uint64_t id = SHMD_LOW(shmd_load_acquire(&shmd_control_of(a)->root_node)), steps;
+  const uint64_t known = shmd_known_nodes(a);
   forget(p);
-  for (steps = 0; steps <= a->reader.node_capacity && id != 0 && id < a->reader.node_capacity; ++steps) {
+  for (steps = 0; steps <= known && id != 0 && id < known; ++steps) {
     const shmd_node_entry* e = a->reader.nodes + id;
     if (shmd_load_acquire(&e->self) <= position) {
       p->root = (uint32_t)id;
@@ -111,7 +112,7 @@ static int look_up(shmd_paths* p, uint32_t id, uint64_t* gone) {
   const shmd_reader* r = &p->a->reader;
   const shmd_node_entry* e = r->nodes + id;
   int tries;
-  if (id >= r->node_capacity) return SHMD_ERR_CORRUPT;
+  if (id >= shmd_known_nodes(p->a)) return SHMD_ERR_CORRUPT;
   for (tries = 0; tries < TRIES; ++tries) {
     /* SYNC recycle: as in shmd_read_get. */
     const uint64_t before = shmd_load_acquire(&r->control->recycle);
@@ -128,7 +129,7 @@ static int look_up(shmd_paths* p, uint32_t id, uint64_t* gone) {
     node.generation = SHMD_HIGH(identity);
     if (good) {
       if (!grow(p, v.key_size)) return SHMD_ERR_OUT_OF_MEMORY;
-      shmd_copy_out(p->bytes + p->used, v.key, v.key_size);
+      shmd_read_bytes(r, p->bytes + p->used, v.key, v.key_size);
       word = shmd_load_acquire((const uint64_t*)(const void*)v.value);
     }
     if (shmd_load_acquire(&r->control->recycle) != before || shmd_load_acquire(&e->identity) != identity) continue;

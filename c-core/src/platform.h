@@ -5,6 +5,7 @@
  * All functions are thread-safe. Errors are negative errno values unless said otherwise. Names are the user's names: the
  * port adds its own prefix ("/dev/shm/shmdict.<name>" on Linux) so that ours are recognisable in a listing.
  * None of the functions used on the way to and from the lock is a cancellation point.
+ * Descriptors are never 0, 1 or 2, even where the program has closed those: its next message would go into the object.
  */
 #ifndef SHMD_PLATFORM_H
 #define SHMD_PLATFORM_H
@@ -27,6 +28,8 @@ void shmd_os_discard(int fd);                                       /* closes an
 void shmd_os_stay_unnamed(int fd); /* one that will not be published: only who has a descriptor or mapping has it */
 int shmd_os_open(const char* name, bool writable); /* fd; -ENOENT, -EACCES, ... */
 int shmd_os_reopen(int fd, bool writable);         /* a new open file description of the same object */
+/* The same by what is mapped at `base`, if the system lets us: no descriptor is needed. -ENOSYS, -EPERM, ... */
+int shmd_os_reopen_mapping(const unsigned char* base, uint64_t size, bool writable);
 int shmd_os_unlink(const char* name);
 int shmd_os_info(int fd, shmd_file_info* info);
 int shmd_os_name_info(const char* name, shmd_file_info* info);
@@ -71,11 +74,28 @@ uint64_t shmd_os_huge_page(void);     /* bytes; 0 = the system has none for shar
 int shmd_os_make_huge(unsigned char* at, uint64_t size);      /* REQUIRES: both multiples of it, all of it has memory */
 int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size);
+/* The same for what is mapped at `at`, without a descriptor. -ENOSYS or -EINVAL: not here, or not while it is locked. */
+int shmd_os_allocate_mapping(unsigned char* at, uint64_t size);
+int shmd_os_punch_mapping(unsigned char* at, uint64_t size);
 
 /* ---- byte locks on an open file description: released by the kernel when its last descriptor closes ---- */
 int shmd_os_byte_try_lock(int fd, uint64_t byte, bool exclusive); /* 0, -EAGAIN */
 int shmd_os_byte_unlock(int fd, uint64_t byte);
 int shmd_os_byte_held(int fd, uint64_t first, uint64_t count); /* 1 if another description holds any, 0, or error */
+/* The same with locks that belong to this process, whatever description it asks through; they conflict with those above.
+ * They are lost when the process closes any descriptor of the file, and are not inherited by forked children. */
+int shmd_os_process_try_lock(int fd, uint64_t byte, bool exclusive);
+int shmd_os_process_unlock(int fd, uint64_t byte);
+int shmd_os_process_held(int fd, uint64_t first, uint64_t count); /* by a description, ours too, or another process */
+
+/* A mark tells a description that we made from whatever else its number may lead to by now: a program may close
+ * descriptors that it does not know, and get the numbers for its own files. It lasts as long as the description. */
+typedef struct shmd_mark {
+  uint64_t device, inode;
+  uint64_t byte; /* 0: the system has no such locks, and device and inode have to do */
+} shmd_mark;
+int shmd_os_mark(int fd, shmd_mark* mark);
+bool shmd_os_marked(int fd, const shmd_mark* mark); /* whether the number leads to the description so marked */
 
 /* ---- waiting on the low half of a shared 64-bit word, across processes ---- */
 /* Returns when woken, when the low 32 bits are not `expected`, or after `timeout` ns. Spurious returns are allowed. */
@@ -90,8 +110,12 @@ void shmd_os_event_clear(int fd);
 /* ---- processes, threads, time ---- */
 uint64_t shmd_os_pid(void);
 uint64_t shmd_os_thread(void);     /* system thread id, cached per thread, right after fork() too */
-uint64_t shmd_os_start_time(void); /* of this process */
-uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 = unknown */
+uint64_t shmd_os_start_time(void); /* of this process; 0 = unknown, and then equal to no other */
+uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 = unknown, equal to no other */
+/* Whether the process `pid` of this process's pid namespace, begun at `start`, has a mapping of the file `inode` that
+ * begins at `address`: what a program executed in its place has not. 1, 0; negative: it cannot be told. */
+int shmd_os_process_maps(uint64_t pid, uint64_t start, uint64_t address, uint64_t inode);
+bool shmd_os_thread_lives(uint64_t thread); /* a thread of this process */
 void shmd_os_program(char* buffer, size_t size);
 uint64_t shmd_os_now(void);        /* monotonic ns */
 uint64_t shmd_os_now_coarse(void); /* the same clock, behind by some milliseconds at most, and cheap: for display */

@@ -38,14 +38,18 @@ unsigned shmd_os_forced;
 static void object_path(const char* name, char* path) {
   (void)snprintf(path, SHMD_LINUX_PATH, SHMD_LINUX_DIRECTORY "/" PREFIX "%s", name);
 }
-static void descriptor_path(int fd, char* path) { (void)snprintf(path, SHMD_LINUX_PATH, "/proc/self/fd/%d", fd); }
 
 int shmd_os_create_unnamed(const char* name, uint32_t permissions) {
   int fd = -1;
   (void)name;
-  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
-    fd = open(SHMD_LINUX_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
-    if (fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) return -errno;
+  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0) {
+    char path[SHMD_LINUX_PROC];
+    fd = shmd_linux_open(SHMD_LINUX_DIRECTORY, O_TMPFILE | O_RDWR, permissions);
+    if (fd < 0 && fd != -EOPNOTSUPP && fd != -EISDIR && fd != -ENOENT && fd != -EINVAL) return fd;
+    if (fd >= 0 && !shmd_linux_descriptor_path(fd, path)) { /* there would be no way to give it its name */
+      shmd_os_close(fd);
+      fd = -1;
+    }
   }
   if (fd < 0) fd = shmd_linux_temporary_create(permissions);
   if (fd < 0) return fd;
@@ -58,13 +62,13 @@ int shmd_os_create_unnamed(const char* name, uint32_t permissions) {
 }
 
 int shmd_os_publish(int fd, const char* name) {
-  char from[SHMD_LINUX_PATH], to[SHMD_LINUX_PATH];
+  char from[SHMD_LINUX_PATH], to[SHMD_LINUX_PATH], own[SHMD_LINUX_PROC];
   struct stat s;
   object_path(name, to);
   if (fstat(fd, &s) != 0) return -errno;
   if (s.st_nlink == 0) {
-    descriptor_path(fd, from);
-    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+    if (!shmd_linux_descriptor_path(fd, own)) return -ENOENT;
+    return linkat(AT_FDCWD, own, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
   }
   shmd_linux_temporary_path(fd, from);
   if (link(from, to) != 0) return -errno;
@@ -89,18 +93,34 @@ void shmd_os_discard(int fd) {
 
 int shmd_os_open(const char* name, bool writable) {
   char path[SHMD_LINUX_PATH];
-  int fd;
   object_path(name, path);
-  fd = open(path, (writable ? O_RDWR : O_RDONLY) | SHMD_LINUX_OPEN);
-  return fd >= 0 ? fd : -errno;
+  return shmd_linux_open(path, (writable ? O_RDWR : O_RDONLY) | SHMD_LINUX_OPEN, 0);
 }
 
+static bool same_file(int fd, int other) {
+  struct stat a, b;
+  return fstat(fd, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Without /proc an object that has no name yet has a temporary one. */
 int shmd_os_reopen(int fd, bool writable) {
-  char path[SHMD_LINUX_PATH];
+  const int flags = writable ? O_RDWR : O_RDONLY;
+  char own[SHMD_LINUX_PROC], path[SHMD_LINUX_PATH];
   int again;
-  descriptor_path(fd, path);
-  again = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-  return again >= 0 ? again : -errno;
+  if (shmd_linux_descriptor_path(fd, own)) return shmd_linux_open(own, flags, 0);
+  shmd_linux_temporary_path(fd, path);
+  again = shmd_linux_open(path, flags | SHMD_LINUX_OPEN, 0);
+  if (again < 0 || same_file(fd, again)) return again;
+  shmd_os_close(again);
+  return -ENOENT;
+}
+
+/* Only for those with CAP_CHECKPOINT_RESTORE, and while the kernel has not split the mapping. */
+int shmd_os_reopen_mapping(const unsigned char* base, uint64_t size, bool writable) {
+  char path[SHMD_LINUX_PROC + 32];
+  (void)snprintf(path, sizeof path, "/proc/self/map_files/%llx-%llx", (unsigned long long)(uintptr_t)base,
+                 (unsigned long long)(uintptr_t)base + (unsigned long long)size);
+  return shmd_linux_open(path, writable ? O_RDWR : O_RDONLY, 0);
 }
 
 int shmd_os_unlink(const char* name) {
@@ -155,8 +175,9 @@ int shmd_os_read(int fd, uint64_t offset, void* buffer, size_t size) {
   return (int)done;
 }
 
+/* Through the system call: the library's function is a cancellation point. */
 void shmd_os_close(int fd) {
-  if (fd >= 0) (void)close(fd);
+  if (fd >= 0) (void)syscall(SYS_close, fd);
 }
 
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -213,6 +234,23 @@ int shmd_os_punch(int fd, uint64_t offset, uint64_t size) {
   return change_space(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, size);
 }
 
+#if !defined(MADV_POPULATE_WRITE)
+#define MADV_POPULATE_WRITE 23 /* since Linux 5.14; older ones answer EINVAL */
+#endif
+int shmd_os_allocate_mapping(unsigned char* at, uint64_t size) {
+  while (madvise(at, (size_t)size, MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    return errno == EFAULT ? -ENOSPC : -errno; /* EFAULT: a touch would have been SIGBUS */
+  }
+  return 0;
+}
+
+int shmd_os_punch_mapping(unsigned char* at, uint64_t size) {
+  while (madvise(at, (size_t)size, MADV_REMOVE) != 0)
+    if (errno != EINTR && errno != EAGAIN) return -errno;
+  return 0;
+}
+
 /* ---- byte locks ---- */
 
 static int byte_lock(int fd, int command, short type, uint64_t first, uint64_t count, struct flock* lock) {
@@ -242,6 +280,62 @@ int shmd_os_byte_held(int fd, uint64_t first, uint64_t count) {
   const int result = byte_lock(fd, F_OFD_GETLK, F_WRLCK, first, count, &lock);
   if (result != 0) return result;
   return lock.l_type != F_UNLCK;
+}
+
+int shmd_os_process_try_lock(int fd, uint64_t byte, bool exclusive) {
+  struct flock lock;
+  const int result = byte_lock(fd, F_SETLK, exclusive ? F_WRLCK : F_RDLCK, byte, 1, &lock);
+  return result == -EACCES ? -EAGAIN : result;
+}
+
+int shmd_os_process_unlock(int fd, uint64_t byte) {
+  struct flock lock;
+  return byte_lock(fd, F_SETLK, F_UNLCK, byte, 1, &lock);
+}
+
+int shmd_os_process_held(int fd, uint64_t first, uint64_t count) {
+  struct flock lock;
+  const int result = byte_lock(fd, F_GETLK, F_WRLCK, first, count, &lock);
+  if (result != 0) return result;
+  return lock.l_type != F_UNLCK;
+}
+
+/* ---- marks ---- */
+
+#define MARKS (UINT64_C(1) << 62) /* marks are bytes from here on; attach.h's bytes lie below */
+
+/* A mark is a byte that nobody else locks, held shared through the description. Asked through it, the kernel says that no
+ * other description holds the byte; asked for the process, that a description does. Through any other description of the file
+ * both answers are "held", or both "free" once ours is closed. So it is all the same what else the number leads to: another
+ * open of the same object, or one of the anonymous files, which share one inode. */
+int shmd_os_mark(int fd, shmd_mark* mark) {
+  static uint64_t count;
+  struct flock lock;
+  struct stat s;
+  int result = -EAGAIN, tries;
+  if (fstat(fd, &s) != 0) return -errno;
+  if (mark->device != (uint64_t)s.st_dev)
+    mark->device = (uint64_t)s.st_dev; /* the same for a description of the same file, */
+  if (mark->inode != (uint64_t)s.st_ino) mark->inode = (uint64_t)s.st_ino; /* which other threads may be asking for */
+  for (tries = 0; tries < 8 && result == -EAGAIN; ++tries) {
+    uint64_t random = 0, byte;
+    (void)getrandom(&random, sizeof random, GRND_NONBLOCK);
+    random ^= (shmd_os_now() ^ (shmd_os_pid() << 32)) + shmd_local_add(&count, 1);
+    byte = MARKS | (random & (MARKS - 2));
+    result = shmd_os_byte_held(fd, byte, 1);
+    result = result > 0 ? -EAGAIN : byte_lock(fd, F_OFD_SETLK, F_RDLCK, byte, 1, &lock);
+    shmd_local_store(&mark->byte, result == 0 ? byte : 0);
+  }
+  return result;
+}
+
+/* The file first: whatever else the number leads to is not even asked for locks. */
+bool shmd_os_marked(int fd, const shmd_mark* mark) {
+  const uint64_t byte = shmd_load_acquire(&mark->byte);
+  struct stat s;
+  if (fd < 0 || fstat(fd, &s) != 0 || (uint64_t)s.st_ino != mark->inode || (uint64_t)s.st_dev != mark->device)
+    return false;
+  return byte == 0 || (shmd_os_byte_held(fd, byte, 1) == 0 && shmd_os_process_held(fd, byte, 1) == 1);
 }
 
 /* ---- waiting ---- */
@@ -309,28 +403,7 @@ uint64_t shmd_os_thread(void) {
   return thread_id;
 }
 
-uint64_t shmd_os_start_time(void) {
-  char text[1024];
-  const char* at;
-  int fd, n, field;
-  fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  n = (int)read(fd, text, sizeof text - 1);
-  (void)close(fd);
-  if (n <= 0) return 0;
-  text[n] = '\0';
-  at = strrchr(text, ')'); /* the program's name may hold anything, brackets too */
-  for (field = 2; at != NULL && field < 22; ++field) {
-    at = strchr(at, ' ');
-    if (at != NULL) ++at;
-  }
-  return at != NULL ? (uint64_t)strtoull(at, NULL, 10) : 0;
-}
-
-uint64_t shmd_os_pid_space(void) {
-  struct stat s;
-  return stat("/proc/self/ns/pid", &s) == 0 ? (uint64_t)s.st_ino : 0;
-}
+bool shmd_os_thread_lives(uint64_t thread) { return syscall(SYS_tgkill, getpid(), (pid_t)thread, 0) == 0; }
 
 void shmd_os_program(char* buffer, size_t size) {
   const char* name = program_invocation_short_name;

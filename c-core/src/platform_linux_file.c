@@ -13,20 +13,21 @@
 #include <unistd.h>
 
 #include "platform.h"
+#include "platform_linux.h"
 
-#define DIRECTORY "/dev/shm"
 #define PREFIX "shmdict."
-#define DESCRIPTOR_PATH 32
 
-int shmd_os_duplicate(int fd) {
-  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-  return copy >= 0 ? copy : -errno;
-}
-
-int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
-  DIR* directory = opendir(DIRECTORY);
+int shmd_linux_each_name(int (*found)(void* context, const char* name), void* context) {
+  DIR* directory;
   int result = 0;
-  if (directory == NULL) return -errno;
+  const int fd = shmd_linux_open(SHMD_LINUX_DIRECTORY, O_RDONLY | O_DIRECTORY, 0);
+  if (fd < 0) return fd;
+  directory = fdopendir(fd);
+  if (directory == NULL) {
+    result = -errno;
+    shmd_os_close(fd);
+    return result;
+  }
   while (result == 0) {
     const struct dirent* entry;
     errno = 0;
@@ -35,19 +36,30 @@ int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
       result = -errno;
       break;
     }
-    if (strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) == 0)
-      result = found(context, entry->d_name + sizeof PREFIX - 1);
+    result = found(context, entry->d_name);
   }
   (void)closedir(directory);
   return result;
 }
 
+typedef struct listing {
+  int (*found)(void* context, const char* name);
+  void* context;
+} listing;
+
+static int list_ours(void* context, const char* name) {
+  const listing* l = (const listing*)context;
+  return strncmp(name, PREFIX, sizeof PREFIX - 1) == 0 ? l->found(l->context, name + sizeof PREFIX - 1) : 0;
+}
+
+int shmd_os_list(int (*found)(void* context, const char* name), void* context) {
+  listing l = {found, context};
+  return shmd_linux_each_name(list_ours, &l);
+}
+
 /* ---- files ---- */
 
-int shmd_os_file_open(const char* path) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  return fd >= 0 ? fd : -errno;
-}
+int shmd_os_file_open(const char* path) { return shmd_linux_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0); }
 
 /* Opens the directory that `path` lies in, and finds its last part. */
 static int open_directory(const char* path, const char** base) {
@@ -61,8 +73,7 @@ static int open_directory(const char* path, const char** base) {
   else
     directory = strndup(path, slash == path ? 1 : (size_t)(slash - path));
   if (directory == NULL) return -ENOMEM;
-  fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fd = -errno;
+  fd = shmd_linux_open(directory, O_RDONLY | O_DIRECTORY, 0);
   free(directory);
   return fd;
 }
@@ -92,7 +103,7 @@ static int find_place(const char* path, char** resolved) {
 
 /* Without a name if the file system can; else under one that begins with a dot, which a crash leaves behind. */
 int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* file) {
-  char own[DESCRIPTOR_PATH];
+  char own[SHMD_LINUX_PROC];
   int result;
   memset(file, 0, sizeof *file);
   file->fd = file->directory = -1;
@@ -104,16 +115,16 @@ int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* fil
     return result;
   }
   result = 0;
-  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && access("/proc/self/fd", X_OK) == 0) {
-    (void)snprintf(own, sizeof own, "/proc/self/fd/%d", file->directory);
-    file->fd = open(own, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)permissions);
-    if (file->fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) result = -errno;
+  if ((shmd_os_forced & SHMD_OS_NO_UNNAMED) == 0 && shmd_linux_descriptor_path(file->directory, own)) {
+    file->fd = shmd_linux_open(own, O_TMPFILE | O_RDWR, permissions);
+    if (file->fd < 0 && file->fd != -EOPNOTSUPP && file->fd != -EISDIR && file->fd != -ENOENT && file->fd != -EINVAL)
+      result = file->fd;
   }
   if (file->fd < 0 && result == 0) {
     result = choose_temporary(file);
     if (result == 0) {
-      file->fd = openat(file->directory, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)permissions);
-      if (file->fd < 0) result = -errno;
+      file->fd = shmd_linux_open_at(file->directory, file->temporary, O_RDWR | O_CREAT | O_EXCL, permissions);
+      if (file->fd < 0) result = file->fd;
     }
     if (result < 0) file->temporary[0] = '\0';
   }
@@ -126,11 +137,11 @@ int shmd_os_file_begin(const char* path, uint32_t permissions, shmd_os_file* fil
  * there (4) the directory is on the disk. Killed before (3): the path leads where it led; after (2) a temporary name stays.
  */
 int shmd_os_file_finish(shmd_os_file* file) {
-  char own[DESCRIPTOR_PATH];
+  char own[SHMD_LINUX_PROC];
   int result = fsync(file->fd) == 0 ? 0 : -errno;
   if (result == 0 && file->temporary[0] == '\0') {
     result = choose_temporary(file);
-    (void)snprintf(own, sizeof own, "/proc/self/fd/%d", file->fd);
+    if (result == 0 && !shmd_linux_descriptor_path(file->fd, own)) result = -ENOENT;
     if (result == 0 && linkat(AT_FDCWD, own, file->directory, file->temporary, AT_SYMLINK_FOLLOW) != 0) {
       result = -errno;
       file->temporary[0] = '\0';

@@ -11,7 +11,6 @@
  * A name may be all that is left of a maker that died after it had linked the object into place: then the object lives on.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -75,22 +74,21 @@ static void sweep_one(const char* name) {
   struct stat s;
   int fd;
   (void)snprintf(path, sizeof path, SHMD_LINUX_DIRECTORY "/%s", name);
-  fd = open(path, O_RDWR | SHMD_LINUX_OPEN);
+  fd = shmd_linux_open(path, O_RDWR | SHMD_LINUX_OPEN, 0);
   if (fd < 0) return;
   if (fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == (uid_t)shmd_os_user() &&
       shmd_os_byte_try_lock(fd, MAKER, true) == 0 && leads_to(path, fd))
     (void)unlink(path);
-  (void)close(fd);
+  shmd_os_close(fd);
 }
 
-static void sweep(void) {
-  DIR* directory = opendir(SHMD_LINUX_DIRECTORY);
-  const struct dirent* entry;
-  if (directory == NULL) return;
-  while ((entry = readdir(directory)) != NULL) /* NOLINT(concurrency-mt-unsafe): a stream of our own */
-    if (is_temporary(entry->d_name)) sweep_one(entry->d_name);
-  (void)closedir(directory);
+static int sweep_named(void* context, const char* name) {
+  (void)context;
+  if (is_temporary(name)) sweep_one(name);
+  return 0;
 }
+
+static void sweep(void) { (void)shmd_linux_each_name(sweep_named, NULL); }
 
 /* ---- making ---- */
 
@@ -102,15 +100,15 @@ static int create_once(uint32_t permissions) {
   int fd, error = shmd_os_random(&token, sizeof token);
   if (error != 0) return error;
   compose(token, 0, first);
-  fd = open(first, O_RDWR | O_CREAT | O_EXCL | SHMD_LINUX_OPEN, (mode_t)permissions);
-  if (fd < 0) return -errno;
+  fd = shmd_linux_open(first, O_RDWR | O_CREAT | O_EXCL | SHMD_LINUX_OPEN, permissions);
+  if (fd < 0) return fd;
   shmd_linux_temporary_path(fd, path);
   error = shmd_os_byte_try_lock(fd, MAKER, true);
   if (error == 0 && !leads_to(first, fd)) error = -EAGAIN;
   if (error == 0 && rename(first, path) != 0) error = -errno;
   if (error == 0) return fd;
   if (leads_to(first, fd)) (void)unlink(first);
-  (void)close(fd);
+  shmd_os_close(fd);
   return error;
 }
 

@@ -33,6 +33,14 @@ static void delist(const shmd_ready* r) {
   shmd_registry_unlock();
 }
 
+static void set(const shmd_ready* r) {
+  if (shmd_os_marked(r->fd, &r->mark)) shmd_os_event_set(r->fd);
+}
+
+static void close_descriptor(const shmd_ready* r) {
+  if (shmd_os_marked(r->fd, &r->mark)) shmd_os_close(r->fd);
+}
+
 /* REQUIRES: mutex. */
 static void settle(shmd_ready* r) {
   /* SYNC published: observes a commit. */
@@ -41,9 +49,9 @@ static void settle(shmd_ready* r) {
   if (ready == r->readable) return;
   r->readable = ready;
   if (ready) {
-    shmd_os_event_set(r->fd);
+    set(r);
   } else {
-    shmd_os_event_clear(r->fd);
+    if (shmd_os_marked(r->fd, &r->mark)) shmd_os_event_clear(r->fd);
     (void)pthread_cond_signal(&r->cleared);
   }
 }
@@ -84,7 +92,7 @@ static int start_thread(shmd_ready* r) {
 static void discard(shmd_ready* r) {
   (void)pthread_cond_destroy(&r->cleared);
   (void)pthread_mutex_destroy(&r->mutex);
-  shmd_os_close(r->fd);
+  close_descriptor(r);
   free(r);
 }
 
@@ -96,7 +104,7 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
   r->interrupt = interrupt;
   r->seen = seen;
   r->pid = shmd_os_pid();
-  r->start_time = a->start_time;
+  r->forks = a->forks;
   r->fd = shmd_os_event_open();
   if (r->fd < 0) {
     result = r->fd;
@@ -106,6 +114,7 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
                        "dict '%s': this system has no descriptor for a follower; wait in a thread", a->name);
     return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no descriptor for a follower", a->name);
   }
+  (void)shmd_os_mark(r->fd, &r->mark);
   (void)pthread_mutex_init(&r->mutex, NULL);
   (void)pthread_cond_init(&r->cleared, NULL);
   settle(r);
@@ -119,7 +128,24 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
   return 0;
 }
 
-bool shmd_ready_ours(const shmd_ready* r) { return r->pid == shmd_os_pid() && r->start_time == r->a->start_time; }
+bool shmd_ready_ours(const shmd_ready* r) { return r->pid == shmd_os_pid() && r->forks == r->a->forks; }
+
+int shmd_ready_descriptor(shmd_ready* r) {
+  int fd;
+  (void)pthread_mutex_lock(&r->mutex);
+  if (!shmd_os_marked(r->fd, &r->mark)) {
+    fd = shmd_os_event_open();
+    if (fd >= 0) {
+      (void)shmd_os_mark(fd, &r->mark);
+      r->fd = fd;
+      if (r->readable) shmd_os_event_set(fd);
+    }
+  } else
+    fd = r->fd;
+  (void)pthread_mutex_unlock(&r->mutex);
+  if (fd >= 0) return fd;
+  return shmd_fail_errno(SHMD_ERR_SYSTEM, fd, "dict '%s': no descriptor for a follower", r->a->name);
+}
 
 void shmd_ready_look(shmd_ready* r, uint64_t seen) {
   if (!shmd_ready_ours(r)) return;
@@ -133,8 +159,7 @@ static void end_thread(shmd_ready* r) {
   if (r->joined) return;
   (void)pthread_mutex_lock(&r->mutex);
   r->ended = true;
-  if (!r->readable)
-    shmd_os_event_set(r->fd); /* who waits with a duplicate, or in another thread, is not left waiting */
+  if (!r->readable) set(r); /* who waits with a duplicate, or in another thread, is not left waiting */
   r->readable = true;
   (void)pthread_cond_signal(&r->cleared);
   (void)pthread_mutex_unlock(&r->mutex);
@@ -144,7 +169,7 @@ static void end_thread(shmd_ready* r) {
 
 void shmd_ready_end(shmd_ready* r) {
   if (!shmd_ready_ours(r)) { /* the mutex may be held by a thread that does not exist here */
-    shmd_os_close(r->fd);
+    close_descriptor(r);
     free(r);
     return;
   }

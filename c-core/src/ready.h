@@ -18,7 +18,8 @@ typedef struct shmd_ready {
   const shmd_attachment* a;
   const uint64_t* interrupt; /* the follower's */
   int fd;
-  uint64_t pid, start_time; /* of the process that has the thread */
+  shmd_mark mark;      /* a program may have closed it, and use the number for something else */
+  uint64_t pid, forks; /* of the process that has the thread */
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t cleared; /* or ended */
@@ -35,6 +36,8 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
 bool shmd_ready_ours(const shmd_ready* r);
 /* The follower knows that there is nothing for it up to `seen`. Does nothing in a forked child. */
 void shmd_ready_look(shmd_ready* r, uint64_t seen);
+/* The descriptor; a new one if the program has closed it. SYSTEM. REQUIRES: shmd_ready_ours() */
+int shmd_ready_descriptor(shmd_ready* r);
 /* Makes the descriptor readable for the last time, ends the thread, closes. REQUIRES: *interrupt is set, sleepers woken. */
 void shmd_ready_end(shmd_ready* r);
 

@@ -106,6 +106,7 @@ static int sweep_step(shmd_tx* t) {
     if (!shmd_index_depth_fits(&c, depth)) return (void)shmd_tx_astray(t, descriptor), SHMD_ERR_CORRUPT;
     shmd_block_free(t, SHMD_REF_OFFSET(array), shmd_ref_log2(array));
   }
+  t->references = true;
   span = UINT64_C(1) << (32 - depth);
   next = (prefix & ~(span - 1)) + span;
   if (c.levels == 1) {
@@ -231,6 +232,8 @@ static int clean_step(shmd_tx* t, uint64_t budget, uint32_t how) {
     id = SHMD_GET_C(t, victim);
   }
   at = ahead = SHMD_GET_C(t, victim_at);
+  if (id >= a->segment_count || SEG(id, used) > a->segment_size)
+    return (void)shmd_tx_astray(t, SHMD_S(t, id, used)), SHMD_ERR_CORRUPT;
   end = shmd_segment_offset(a, id) + SEG(id, used);
   live = SEG(id, live);
   shmd_cold_begin(t, &cold);
@@ -392,27 +395,55 @@ static void review(shmd_attachment* a) {
   }
 }
 
-void shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent) {
+bool shmd_reclaim_behind(const shmd_attachment* a) {
+  const shmd_control* c = shmd_control_of(a);
+  const uint64_t live = shmd_load_acquire(&c->live_bytes), head = shmd_load_acquire(&c->head);
+  if (shmd_load_acquire(&c->freed_count) > (SHMD_BEHIND_FREED >> a->segment_shift) + 2) return true;
+  if (shmd_load_acquire(&c->ghost_head) != 0 && head - shmd_load_acquire(&c->ghost_position) > SHMD_BEHIND_GHOSTS)
+    return true;
+  return shmd_load_acquire(&c->log_bytes) > live + live / 2 + a->super->buffer_size + 8 * a->segment_size;
+}
+
+bool shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent) {
   shmd_tx* t = shmd_tx_of(a);
   const uint64_t work = shmd_load_acquire(&shmd_control_of(a)->work);
-  int cleaned = 0;
+  const bool behind = shmd_reclaim_behind(a);
+  int cleaned = 0, done = 0, settled = 0;
   t->debt = 0;
   shmd_reclaim_look_at_pins(a, false);
   if (work & SHMD_WORK_GHOSTS) {
-    (void)commit_step(a, SHMD_WORK_GHOSTS, appended, 0);
+    done += commit_step(a, SHMD_WORK_GHOSTS, appended, 0);
     shmd_reclaim_shrink(a);
   }
   /* what a large commit left in history; cleaning could not free it */
-  if (shmd_log_is_old(t, recent)) (void)commit_step(a, SHMD_WORK_AGE, recent, 0);
+  if (shmd_log_is_old(t, recent)) done += commit_step(a, SHMD_WORK_AGE, recent, 0);
   /* Cleaning before sweeping: the records of a removed dict count as live until they are swept, and no faster than the
    * cleaner keeps up. */
   if (SHMD_GET_C(t, victim) != SHMD_NONE || shmd_reclaim_due(t))
     cleaned = commit_step(a, SHMD_WORK_CLEAN, 4 * appended, SHMD_BUCKETS - 1);
   if ((work & SHMD_WORK_SWEEP) && !cleaned) (void)commit_step(a, SHMD_WORK_SWEEP, 0, 0);
-  if (work & SHMD_WORK_SETTLE) (void)commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  if (work & SHMD_WORK_SETTLE) do
+      settled = commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+    while (settled != 0 && behind && ++done < 4);
   if (work & SHMD_WORK_BLOCKS) (void)blocks_round(a);
   if (work & SHMD_WORK_RESERVE) (void)commit_step(a, SHMD_WORK_RESERVE, 0, 0);
   review(a);
+  return behind && done + cleaned != 0;
+}
+
+bool shmd_reclaim_catch_up(shmd_attachment* a) {
+  int done, i;
+  shmd_reclaim_look_at_pins(a, true);
+  done = commit_step(a, SHMD_WORK_GHOSTS, SHMD_STEP_BYTES, 0);
+  shmd_reclaim_shrink(a);
+  if (shmd_log_is_old(shmd_tx_of(a), 0)) done += commit_step(a, SHMD_WORK_AGE, 0, 0);
+  done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
+  if (SHMD_GET_C(shmd_tx_of(a), victim) != SHMD_NONE || shmd_reclaim_due(shmd_tx_of(a)))
+    done += commit_step(a, SHMD_WORK_CLEAN, SHMD_STEP_MAX, SHMD_BUCKETS - 1);
+  for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  done += blocks_round(a);
+  review(a);
+  return done != 0;
 }
 
 void shmd_reclaim_shrink(shmd_attachment* a) {

@@ -17,6 +17,12 @@
  * A write calls once its process has appended SHMD_STEP_BYTES since the last step: one commit pays for many writes; a
  * large write takes a step for every SHMD_STEP_MAX of its bytes.
  *
+ * What a pin keeps is not reclaimed; all of it may be at once when the pin is gone, and pacing by appended bytes alone would
+ * take as long as it took to keep it. So whoever closes a snapshot or view that was the oldest pin catches up
+ * (shmd_dict_catch_up): unit by unit, each in a hold of the lock of its own, until nothing is left. Where nobody closes it (the
+ * holder was killed, or the pin revoked; it was closed inside a section, or the lock was not to be had), writers find out
+ * that reclaim is behind; then each single write takes a step of four chunks of SHMD_CHUNK and some hundred ghosts.
+ *
  * Crash points: none of its own; each step is one redo list.
  */
 #ifndef SHMD_RECLAIM_H
@@ -26,9 +32,13 @@
 
 #define SHMD_STEP_BYTES 2048u
 #define SHMD_STEP_MAX 16384u /* bytes that one step answers for */
+/* Reclaim is behind when it could give back more than these, beside what it keeps for pacing: */
+#define SHMD_BEHIND_GHOSTS (UINT64_C(1) << 20) /* bytes of the log since the first ghost was left */
+#define SHMD_BEHIND_FREED (UINT64_C(1) << 20)  /* bytes of the freed queue, and two segments */
 
-/* After a commit that made work, outside transactions, under the lock. `recent`: at least the bytes of that commit. */
-void shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent);
+/* After a commit that made work, outside transactions, under the lock. `recent`: at least the bytes of that commit. True if
+ * something was done and reclaim is still far behind: the next write is to take a step, too, however few bytes it appends. */
+bool shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent);
 /* Shrinks the arrays that the last commit made sparse. */
 void shmd_reclaim_shrink(shmd_attachment* a);
 /* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. */
@@ -45,6 +55,11 @@ typedef struct shmd_removal {
 /* One unit: sweeps first, and cleans only behind the sweep, or it would move records that are about to die. Nothing is
  * appended meanwhile, so memory does not grow. False when nothing is left to do. */
 bool shmd_reclaim_removed(shmd_attachment* a, shmd_removal* removal);
+/* Whether more waits to be given back than writes leave behind each other: what a pin kept that is gone. A guess, from words
+ * that may be read without the lock. */
+bool shmd_reclaim_behind(const shmd_attachment* a);
+/* One unit of all that may wait behind a pin, for whoever dropped it. False when nothing is left to do. */
+bool shmd_reclaim_catch_up(shmd_attachment* a);
 /* Names the holder of the oldest pin in the calling thread's last error. */
 void shmd_reclaim_blame(shmd_attachment* a);
 /* Is the holder of the oldest pin dead, or beyond max_pin_bytes? Then the pin counts no more. Looks once for each segment

@@ -26,46 +26,52 @@ SHMD_NOINLINE void shmd_crash_point(void) {
 }
 #endif
 
-#define MAP_FROM 24 /* so many staged words are searched one by one; more go through the map */
-
-static uint64_t map_slot(const shmd_tx* t, uint64_t offset) {
-  return ((offset >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (t->map_size - 1);
-}
+#define AHEAD 12u                /* entries whose words are on their way to the cache while a long list is applied */
+#define CACHED 2048u             /* entries of a list that is not: what it changes was looked at a moment ago */
+#define KEEP_MAP UINT64_C(65536) /* places that stay for the next commit */
 
 static void map_insert(shmd_tx* t, uint64_t index) {
-  uint64_t i = map_slot(t, t->list[index].where & ~SHMD_REDO_FLAGS);
-  while (t->map[i] != 0) i = (i + 1) & (t->map_size - 1);
-  t->map[i] = (uint32_t)index + 1;
+  const uint64_t offset = t->list[index].where & ~SHMD_REDO_FLAGS;
+  const uint64_t place = (uint64_t)t->generation << 32 | index;
+  uint64_t i = shmd_tx_hash(offset) & t->map_mask;
+  while (t->map[i] >> 32 == t->generation) i = (i + 1) & t->map_mask;
+  t->map[i] = place;
 }
 
-/* Makes the map at least twice as long as the list may get before the next call. */
+static void map_drop(shmd_tx* t) {
+  if (t->map != t->small_map) free(t->map);
+  t->map = t->small_map;
+  t->map_mask = SHMD_SMALL_MAP - 1;
+}
+
+/* Makes the map four times as long. */
 static bool map_grow(shmd_tx* t) {
-  uint64_t i, size = 256;
-  while (size < t->count * 4) size *= 2;
-  if (size > t->map_memory) {
-    uint32_t* map = (uint32_t*)malloc((size_t)size * sizeof(uint32_t));
-    if (map == NULL) return false;
-    free(t->map);
-    t->map = map;
-    t->map_memory = size;
-  }
-  t->map_size = size;
-  memset(t->map, 0, (size_t)t->map_size * sizeof(uint32_t));
-  for (i = 0; i < t->count; ++i) map_insert(t, i);
-  t->mapped = true;
+  const uint64_t size = (t->map_mask + 1) * 4;
+  uint64_t* map = (uint64_t*)calloc((size_t)size, sizeof *map);
+  uint64_t i;
+  if (map == NULL) return false;
+  map_drop(t);
+  t->map = map;
+  t->map_mask = size - 1;
+  for (i = 0; i < t->count; ++i)
+    if ((t->list[i].where & ~SHMD_REDO_FLAGS) - SHMD_CONTROL_OFFSET >= sizeof(shmd_control)) map_insert(t, i);
   return true;
 }
 
-uint64_t shmd_tx_find(const shmd_tx* t, uint64_t offset) {
-  uint64_t i;
-  if (!t->mapped) {
-    for (i = t->count; i > 0; --i)
-      if ((t->list[i - 1].where & ~SHMD_REDO_FLAGS) == offset) return i;
-    return 0;
+/* What was staged is not found any more. */
+static void map_forget(shmd_tx* t) {
+  if (SHMD_UNLIKELY(t->map_mask >= KEEP_MAP)) map_drop(t);
+  if (SHMD_UNLIKELY(++t->generation == 0)) { /* places of 2^32 commits ago */
+    memset(t->control, 0, sizeof t->control);
+    memset(t->map, 0, (size_t)(t->map_mask + 1) * sizeof *t->map);
+    memset(t->small_map, 0, sizeof t->small_map);
+    t->generation = 1;
   }
-  for (i = map_slot(t, offset); t->map[i] != 0; i = (i + 1) & (t->map_size - 1))
-    if ((t->list[t->map[i] - 1].where & ~SHMD_REDO_FLAGS) == offset) return t->map[i];
-  return 0;
+}
+
+uint64_t shmd_tx_lookup(shmd_tx* t, uint64_t offset) {
+  const shmd_redo_entry* staged = shmd_tx_find(t, offset);
+  return staged != NULL ? staged->value : shmd_load_acquire(shmd_word(t->a, offset));
 }
 
 uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset) {
@@ -77,28 +83,54 @@ uint64_t shmd_tx_astray(shmd_tx* t, uint64_t offset) {
   return 0;
 }
 
-/* Gives memory to the part of the list that entry `index` lies in. */
-static int list_memory(shmd_tx* t, uint64_t index) {
+/* Makes room for one more entry of the list, and in the map. */
+static bool make_room(shmd_tx* t) {
   shmd_control* c = shmd_control_of(t->a);
-  const uint64_t have = shmd_load_acquire(&c->redo_allocated);
-  if ((index + 1) * sizeof(shmd_redo_entry) > have) {
+  uint64_t have = shmd_load_acquire(&c->redo_allocated);
+  if (SHMD_UNLIKELY(t->count >= t->capacity)) {
+    t->error =
+        shmd_fail(SHMD_ERR_TRANSACTION_TOO_LARGE,
+                  "dict '%s': a commit may change at most %llu words, about one for each key that was there before; "
+                  "split it into several, or make the dict with a larger max_size",
+                  t->a->name, (unsigned long long)t->capacity);
+    return false;
+  }
+  if (SHMD_UNLIKELY((t->count + 1) * sizeof(shmd_redo_entry) > have)) {
     const uint64_t step = have < SHMD_CHUNK ? have : SHMD_CHUNK;
     const int result = shmd_object_allocate(t->a, t->a->super->redo_offset + have, step);
-    if (result < 0) return shmd_tx_fail(t, result);
-    shmd_store_release(&c->redo_allocated, have + step);
+    if (result < 0) return shmd_tx_fail(t, result), false;
+    have += step;
+    shmd_store_release(&c->redo_allocated, have);
   }
-  return 0;
+  if (SHMD_UNLIKELY(t->count * 2 >= t->map_mask) && !map_grow(t)) {
+    t->error = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a transaction of this size", t->a->name);
+    return false;
+  }
+  t->room = have / sizeof(shmd_redo_entry);
+  if (t->room > t->capacity) t->room = t->capacity;
+  if (t->room > (t->map_mask + 1) / 2) t->room = (t->map_mask + 1) / 2;
+  return true;
 }
 
 void shmd_tx_stage(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
-  const uint64_t found = t->count != 0 ? shmd_tx_find(t, offset) : 0;
-  if (found != 0) {
-    ++t->stages;
-    shmd_store_release(&t->list[found - 1].value,
-                       value); /* in the pass it was staged for: a word of something fresh stays there */
+  shmd_redo_entry* staged = shmd_tx_find(t, offset);
+  if (staged == NULL) {
+    shmd_tx_append(t, offset, value, flag);
     return;
   }
-  shmd_tx_append(t, offset, value, flag);
+  ++t->stages;
+  /* in the pass it was staged for: a word of something fresh stays there */
+  shmd_store_release(&staged->value, value);
+}
+
+void shmd_tx_add(shmd_tx* t, uint64_t offset, uint64_t delta) {
+  shmd_redo_entry* staged = shmd_tx_find(t, offset);
+  if (staged == NULL) {
+    shmd_tx_append(t, offset, shmd_tx_get(t, offset) + delta, 0);
+    return;
+  }
+  ++t->stages;
+  shmd_store_release(&staged->value, staged->value + delta);
 }
 
 void shmd_tx_append(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) {
@@ -107,41 +139,32 @@ void shmd_tx_append(shmd_tx* t, uint64_t offset, uint64_t value, uint64_t flag) 
     return;
   }
   ++t->stages;
-  if (t->error != 0) return;
-  if (SHMD_UNLIKELY(t->count >= MAP_FROM)) {
-    if (t->count >= t->capacity) {
-      t->error =
-          shmd_fail(SHMD_ERR_TRANSACTION_TOO_LARGE,
-                    "dict '%s': a commit may change at most %llu words, about one for each key; split it into several",
-                    t->a->name, (unsigned long long)t->capacity);
-      return;
-    }
-    if (list_memory(t, t->count) < 0) return;
-    if ((!t->mapped || t->count * 2 > t->map_size) && !map_grow(t)) {
-      t->error = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a transaction of this size", t->a->name);
-      return;
-    }
-  }
+  if (SHMD_UNLIKELY(t->error != 0) || (SHMD_UNLIKELY(t->count >= t->room) && !make_room(t))) return;
   shmd_store_release(&t->list[t->count].where, offset | flag);
   shmd_store_release(&t->list[t->count].value, value);
+  if (offset - SHMD_CONTROL_OFFSET < sizeof(shmd_control))
+    t->control[(offset - SHMD_CONTROL_OFFSET) / 8] = (uint64_t)t->generation << 32 | t->count;
+  else
+    map_insert(t, t->count);
   ++t->count;
-  if (SHMD_UNLIKELY(t->mapped)) map_insert(t, t->count - 1);
 }
 
 /* Stays in the list, as what is there already. */
-static void unstage(shmd_tx* t, uint64_t i) {
-  const uint64_t offset = t->list[i].where & ~SHMD_REDO_FLAGS;
-  shmd_store_release(&t->list[i].value, shmd_load_acquire(shmd_word(t->a, offset)));
+static void unstage(const shmd_tx* t, shmd_redo_entry* staged) {
+  const uint64_t offset = staged->where & ~SHMD_REDO_FLAGS;
+  shmd_store_release(&staged->value, shmd_load_acquire(shmd_word(t->a, offset)));
 }
 
 void shmd_tx_unstage(shmd_tx* t, uint64_t offset, uint64_t size) {
-  uint64_t i, at;
-  if (t->mapped && t->count > size / 8) {
-    for (at = offset; at < offset + size; at += 8)
-      if ((i = shmd_tx_find(t, at)) != 0) unstage(t, i - 1);
+  uint64_t i;
+  if (t->count > size / 8) {
+    for (i = 0; i < size; i += 8) {
+      shmd_redo_entry* staged = shmd_tx_find(t, offset + i);
+      if (staged != NULL) unstage(t, staged);
+    }
   } else {
     for (i = 0; i < t->count; ++i)
-      if ((t->list[i].where & ~SHMD_REDO_FLAGS) - offset < size) unstage(t, i);
+      if ((t->list[i].where & ~SHMD_REDO_FLAGS) - offset < size) unstage(t, t->list + i);
   }
 }
 
@@ -154,36 +177,54 @@ static void list_trim(shmd_attachment* a) {
   (void)shmd_object_punch(a, a->super->redo_offset + keep, have - keep);
 }
 
-/* One pass over the committed list. The list is shared: bounds again before each store. */
-static bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t pass) {
+/* One pass over the committed list. The list is shared: bounds again before each store. *passes: a bit for each pass that
+ * there are entries for. */
+SHMD_INLINE bool apply_pass(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count, uint64_t pass,
+                            uint32_t* passes) {
+  const uint64_t first = a->super->control_offset, range = a->max_size - 7 - first;
+  unsigned char* const base = a->reader.base;
+  const uint64_t ahead = count > CACHED ? AHEAD : count;
   uint64_t i;
   bool good = true;
   for (i = 0; i < count; ++i) {
     const uint64_t where = shmd_load_acquire(&list[i].where);
-    const uint64_t offset = where & ~SHMD_REDO_FLAGS;
-    if ((where & SHMD_REDO_FLAGS) != pass) continue;
-    if (SHMD_UNLIKELY(offset < a->super->control_offset || offset > a->max_size - 8 || (offset & 7) != 0)) {
+    const uint64_t offset = where - pass;
+    if (SHMD_UNLIKELY(i + ahead < count)) {
+      const uint64_t later = shmd_load_acquire(&list[i + ahead].where);
+      if (SHMD_LIKELY(later - first < range)) shmd_prefetch_to_write(base + later);
+    }
+    if ((offset & SHMD_REDO_FLAGS) != 0) {
+      *passes |= 1u << (where & SHMD_REDO_FLAGS);
+      continue;
+    }
+    if (SHMD_UNLIKELY(offset - first >= range)) {
       good = false;
       continue;
     }
-    shmd_store_release(shmd_word(a, offset), shmd_load_acquire(&list[i].value));
+    shmd_store_release((uint64_t*)(void*)(base + offset), shmd_load_acquire(&list[i].value));
   }
   return good;
 }
 
-/* As often as it takes: absolute values make twice the same as once. */
+/* As often as it takes: absolute values make twice the same as once. An entry of no pass leads astray. */
 static bool apply(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
-  const bool prepared = apply_pass(a, list, count, 0);
-  const bool published = apply_pass(a, list, count, SHMD_REDO_PUBLISH);
-  return apply_pass(a, list, count, SHMD_REDO_RETIRE) && prepared && published;
+  const uint32_t known = 1u << SHMD_REDO_PUBLISH | 1u << SHMD_REDO_RETIRE;
+  uint32_t passes = 0, ignored = 0;
+  bool good = apply_pass(a, list, count, 0, &passes);
+  if (passes & 1u << SHMD_REDO_PUBLISH) good &= apply_pass(a, list, count, SHMD_REDO_PUBLISH, &ignored);
+  if (passes & 1u << SHMD_REDO_RETIRE) good &= apply_pass(a, list, count, SHMD_REDO_RETIRE, &ignored);
+  return good && (passes & ~known) == 0;
 }
 
 void shmd_tx_reset(shmd_tx* t) {
+  if (t->count != 0) map_forget(t);
   t->count = 0;
+  t->room = 0;
+  t->references = false;
+  t->emptied = false;
   t->error = 0;
   t->user = false;
   t->appended = false;
-  t->mapped = false;
   t->segments_freed = 0;
   t->nodes_freed = 0;
   t->freed_count = 0;
@@ -289,6 +330,9 @@ int shmd_engine_attach(shmd_attachment* a) {
   e->tx.a = a;
   e->tx.list = (shmd_redo_entry*)(void*)shmd_at(a, a->super->redo_offset);
   e->tx.capacity = a->super->redo_capacity;
+  e->tx.generation = 1;
+  e->tx.map = e->tx.small_map;
+  e->tx.map_mask = SHMD_SMALL_MAP - 1;
   shmd_tx_reset(&e->tx);
   shmd_block_geometry(a->segment_size, e->block_count, e->block_first);
   a->engine = e;
@@ -297,7 +341,7 @@ int shmd_engine_attach(shmd_attachment* a) {
 
 void shmd_engine_detach(shmd_attachment* a) {
   if (a->engine == NULL) return;
-  free(a->engine->tx.map);
+  map_drop(&a->engine->tx);
   free(a->engine->tx.freed);
   free(a->engine->tx.shrinks);
   free(a->engine->scratch);

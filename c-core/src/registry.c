@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cancel.h"
+#include "descriptor.h"
 #include "error.h"
 #include "mutex.h"
 #include "name.h"
@@ -83,6 +84,12 @@ bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial) {
   return at != NULL;
 }
 
+void shmd_registry_keep(void) {
+  shmd_attachment* a;
+  for (a = registry; a != NULL; a = a->next)
+    if (a->process_bytes) (void)shmd_liveness_keep(a);
+}
+
 void shmd_attach_each(void (*function)(shmd_attachment* a)) {
   shmd_attachment* a;
   shmd_registry_lock();
@@ -103,18 +110,23 @@ static void before_fork(void) {
   shmd_registry_lock();
   shmd_lock_busy(false); /* fork handlers of others may call us, here and in the child */
   for (a = registry; a != NULL; a = a->next) {
-    if (a->hidden || a->departed) continue;
-    a->child_fd = shmd_name_reopen(a, !a->read_only);
-    if (a->child_fd >= 0 && !a->observer) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
+    if (a->hidden || a->departed || a->leaving) continue;
+    (void)shmd_liveness_keep(a);
+    a->child_fd = shmd_descriptor_reopen(a, !a->read_only);
+    if (a->child_fd < 0) continue;
+    (void)shmd_os_mark(a->child_fd, &a->child_mark);
+    if (!a->observer) (void)shmd_os_byte_try_lock(a->child_fd, SHMD_BYTE_PRESENT, false);
   }
 }
 
 static void after_fork_parent(void) {
   shmd_attachment* a;
   for (a = registry; a != NULL; a = a->next) {
-    shmd_os_close(a->child_fd); /* closed, not unlocked: the child has the description too */
+    /* closed, not unlocked: the child has the description too */
+    if (shmd_os_marked(a->child_fd, &a->child_mark)) shmd_os_close(a->child_fd);
     a->child_fd = -1;
   }
+  shmd_registry_keep();
   shmd_mutex_give();
   shmd_cancel_back();
 }
@@ -123,10 +135,13 @@ static void after_fork_parent(void) {
  * One attachment of the parent's becomes one of the child's own. The inherited description is closed, never unlocked: an
  * unlock would free the parent's bytes, a close only drops a reference.
  */
-static void reattach(shmd_attachment* a) {
-  const int inherited = a->liveness_fd;
+static void disinherit(shmd_attachment* a) {
+  a->departed = a->departed || a->leaving;
   a->attaching = a->leaving = a->ending = false; /* the threads that did so do not exist here */
+  shmd_descriptor_close_liveness(a);
+  a->process_bytes = false; /* what was the parent's process's */
   a->liveness_fd = a->child_fd;
+  a->liveness_mark = a->child_mark;
   a->child_fd = -1;
   a->slot = SHMD_NO_SLOT;
   shmd_local_store(&a->owner, 0);
@@ -144,17 +159,19 @@ static void reattach(shmd_attachment* a) {
   shmd_event_prepare(a);
   if (a->rescuing != NULL) memset(a->rescuing, 0, (a->max_processes / 64 + 1) * sizeof(uint64_t));
   if (a->engine != NULL) shmd_engine_after_fork(a);
+}
+
+static void reattach(shmd_attachment* a) {
   if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || shmd_presence_join(a) >= 0) && shmd_presence_say(a) >= 0 &&
       !a->read_only)
     (void)shmd_slot_take(a);
-  shmd_os_close(inherited);
 }
 
 /* Being attached by a thread that does not exist here. */
 static void forget(shmd_attachment* a) {
   shmd_registry_remove(a);
-  shmd_os_close(a->liveness_fd);
-  shmd_os_close(a->object_fd);
+  shmd_descriptor_close_liveness(a);
+  shmd_descriptor_close_object(a);
   shmd_object_unmap(a);
 }
 
@@ -183,13 +200,15 @@ static void put_child_in_order(bool in_fork) {
   shmd_os_forked();
   shmd_local_store(process_word, 1);
   shmd_lock_forked();
+  /* All are closed first: a close lets go of what the process locked by itself (descriptor.h). */
   for (a = registry; a != NULL; a = next) {
     next = a->next;
     if (a->hidden && a->attaching)
       forget(a);
     else
-      reattach(a);
+      disinherit(a);
   }
+  for (a = registry; a != NULL; a = a->next) reattach(a);
   if (in_fork) forget_references();
 }
 
@@ -208,26 +227,35 @@ static void child_handler(void) {
   shmd_cancel_back(); /* before_fork() put it off */
 }
 
+int shmd_attach_keep(shmd_attachment* a) {
+  int result = shmd_liveness_keep(a);
+  if (result < 0 && a->slot != SHMD_NO_SLOT) return result;
+  if (a->slot != SHMD_NO_SLOT) {
+    shmd_local_store(&a->owner, (uint64_t)a->slot + 1); /* shmd_lock_resign() had taken it away */
+    return 0;
+  }
+  a->attaching = true; /* the mutex may be let go */
+  result = a->liveness_fd < 0 && !a->process_bytes ? shmd_presence_join(a) : 0;
+  if (result >= 0) result = shmd_presence_say(a);
+  if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
+  a->attaching = false;
+  shmd_mutex_changed();
+  return result;
+}
+
 int shmd_attach_child(shmd_attachment* a) {
-  int result = 0;
+  int result;
   shmd_registry_lock();
   while (a->attaching) shmd_mutex_wait(); /* another thread is at it */
-  if (shmd_load_relaxed(&a->handles) == 0) {
-    result = SHMD_ERR_CLOSED;
-  } else if (a->slot == SHMD_NO_SLOT) {
-    a->attaching = true;
-    if (a->liveness_fd < 0) result = shmd_presence_join(a);
-    if (result >= 0) result = shmd_presence_say(a);
-    if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
-    a->attaching = false;
-    shmd_mutex_changed();
-  }
+  result = shmd_load_relaxed(&a->handles) == 0 ? shmd_fail(SHMD_ERR_CLOSED, "dict '%s': the handle is closed", a->name)
+                                               : shmd_attach_keep(a);
   shmd_registry_unlock();
   if (result >= 0) return 0;
-  if (result == SHMD_ERR_CLOSED) return shmd_fail(result, "dict '%s': the handle is closed", a->name);
-  (void)shmd_fail(SHMD_ERR_NOT_ATTACHED,
-                  "dict '%s': this forked process could not attach for writing (%.200s); reads work, writes try again",
-                  a->name, shmd_last_error()->message);
+  if (result == SHMD_ERR_NOT_ATTACHED || result == SHMD_ERR_CLOSED) return result;
+  (void)shmd_fail(
+      SHMD_ERR_NOT_ATTACHED,
+      "dict '%s': this process could not get a slot to write with (%.200s); reads work, the next write tries again",
+      a->name, shmd_last_error()->message);
   return SHMD_ERR_NOT_ATTACHED;
 }
 
@@ -259,8 +287,7 @@ static void at_exit(bool unloaded) {
   for (a = registry; unloaded && a != NULL; a = a->next) {
     if (a->hidden) continue;
     shmd_slot_leave(a);
-    shmd_os_close(a->liveness_fd);
-    a->liveness_fd = -1;
+    shmd_descriptor_close_liveness(a);
   }
   shmd_lock_unloaded();
   shmd_registry_unlock();

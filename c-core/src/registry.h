@@ -24,6 +24,8 @@ shmd_attachment* shmd_registry_find(const shmd_superblock* super, const shmd_fil
 shmd_attachment* shmd_registry_search(bool (*fits)(shmd_attachment* a));
 /* A reference to an attachment that may be gone, if it is not: shmd_attachment_let() drops it. REQUIRES: not locked. */
 bool shmd_registry_hold(const shmd_attachment* a, uint64_t serial);
+/* Descriptors of objects were closed: attachments whose bytes the process holds by itself lock them again (descriptor.h). */
+void shmd_registry_keep(void);
 /* A word that is 0 in a forked child that was not put in order yet. */
 uint64_t* shmd_registry_generation(void);
 

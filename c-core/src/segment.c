@@ -2,6 +2,8 @@
 #include "segment.h"
 
 #include "attach.h"
+#include "error.h"
+#include "lock.h"
 #include "node.h"
 #include "object.h"
 
@@ -183,6 +185,7 @@ void shmd_segment_free(shmd_tx* t, uint64_t id) {
   const uint64_t kind = GET(id, kind);
   const uint64_t length =
       SHMD_LOW(kind) == SHMD_SEG_INDEX ? 1 : SHMD_HIGH(kind); /* an index segment keeps its class there */
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(length, SHMD_SEG_FREED));
   SET(id, live, 0);
   SET(id, position, SHMD_GET_C(t, head));
@@ -279,6 +282,7 @@ static bool reserve_take(shmd_tx* t, uint32_t keep, uint64_t* id) {
 }
 
 static void take_into_use(shmd_tx* t, uint64_t id, uint32_t kind, uint32_t high) {
+  shmd_tx_cool(t);
   SET(id, kind, SHMD_PAIR(high, kind));
   SET(id, live, 0);
   SET(id, used, 0);
@@ -332,6 +336,22 @@ int shmd_segment_open(shmd_tx* t, uint32_t kind, uint64_t bytes, uint32_t keep, 
   return t->error;
 }
 
+/* The program may have closed the descriptor that says that we live: this is a good moment to notice, for what follows makes
+ * system calls anyway. NOT_ATTACHED: nobody can tell any more that we live, or the lock was taken from us. */
+static int still_inside(shmd_attachment* a) {
+  const int result = shmd_liveness_keep(a);
+  if (result < 0) {
+    shmd_lock_resign(a);
+    return result;
+  }
+  if (((shmd_load_acquire(&shmd_control_of(a)->lock) ^ a->held) & ~SHMD_LOCK_WAITERS) == 0) return 0;
+  return shmd_fail(
+      SHMD_ERR_NOT_ATTACHED,
+      "dict '%s': the lock was taken from this process as if it were dead; do not close descriptors that you did "
+      "not open",
+      a->name);
+}
+
 static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
   shmd_attachment* a = t->a;
   uint64_t* allocated;
@@ -340,6 +360,10 @@ static int memory(shmd_tx* t, uint64_t id, uint64_t bytes, uint64_t limit) {
     return (void)shmd_tx_astray(t, SHMD_S(t, id, allocated)), SHMD_ERR_CORRUPT;
   allocated = shmd_word(a, SHMD_S(t, id, allocated));
   have = shmd_load_acquire(allocated);
+  if (have < bytes) {
+    const int result = still_inside(a);
+    if (result < 0) return result;
+  }
   while (have < bytes) {
     uint64_t next = (have + SHMD_CHUNK) & ~(uint64_t)(SHMD_CHUNK - 1);
     int result;
@@ -458,6 +482,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       free_log_segment(t, id);
     } else if (before != after) {
+      shmd_tx_cool(t);
       shmd_segment_unlink(t, SHMD_CI(t, buckets, before), id);
       shmd_segment_link(t, SHMD_CI(t, buckets, after), id);
     }
@@ -469,6 +494,7 @@ void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size) {
 void shmd_segment_retire(shmd_tx* t, uint64_t id) {
   const uint64_t live = GET(id, live);
   const uint64_t length = SHMD_HIGH(GET(id, kind));
+  shmd_tx_cool(t);
   if (live == 0) {
     free_log_segment(t, id);
   } else if (length > 1) {

@@ -49,7 +49,7 @@ void shmd_segment_free(shmd_tx* t, uint64_t id);
 void shmd_segment_dead(shmd_tx* t, uint64_t offset, uint64_t size);
 /* Accounts for a new live record. */
 SHMD_INLINE void shmd_segment_alive(shmd_tx* t, uint64_t id, uint64_t size) {
-  shmd_tx_set(t, SHMD_S(t, id, live), shmd_tx_get(t, SHMD_S(t, id, live)) + size);
+  shmd_tx_add(t, SHMD_S(t, id, live), size);
 }
 /* A closed log segment (or run) leaves history: freed if dead, else into its bucket. */
 void shmd_segment_retire(shmd_tx* t, uint64_t id);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "descriptor.h"
 #include "error.h"
 #include "mutex.h"
 #include "platform.h"
@@ -18,21 +19,53 @@ static void drop_pin(shmd_attachment* a, uint32_t slot) {
   (void)shmd_fetch_add(&shmd_control_of(a)->pin_version, 1);
 }
 
-static void write_entry(shmd_attachment* a, uint32_t slot) {
+void shmd_slot_write(shmd_attachment* a, uint32_t slot) {
   shmd_slot* entry = shmd_slot_of(a, slot);
   char program[sizeof entry->program];
   memset(program, 0, sizeof program);
   shmd_os_program(program, sizeof program);
   shmd_store_release(&entry->pid, 0);
-  shmd_store_release(&entry->incarnation, shmd_fetch_add(&shmd_control_of(a)->incarnations, 1) + 1);
+  a->incarnation = shmd_fetch_add(&shmd_control_of(a)->incarnations, 1) + 1;
+  shmd_store_release(&entry->incarnation, a->incarnation);
   shmd_store_release(&entry->attached_at, shmd_os_now());
   shmd_copy_in(entry->program, program, sizeof program);
   shmd_store_release(&entry->start_time, a->start_time);
   shmd_store_release(&entry->pid_space, a->pid_space);
+  shmd_store_release(&entry->mapped_at, (uint64_t)(uintptr_t)a->reader.base);
   shmd_store_release(&entry->followers, shmd_load_acquire(&a->followers)); /* a forked child has its parent's */
   /* SYNC slot-entry: publishes all of it before the pid they belong to. */
   shmd_store_release(&entry->pid, a->pid);
 }
+
+void shmd_slot_clear(shmd_attachment* a, uint32_t slot) {
+  drop_pin(a, slot);
+  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
+}
+
+/* ---- the second witness ---- */
+
+bool shmd_slot_witness_of(const shmd_slot* entry, uint64_t space, uint64_t inode) {
+  const uint64_t pid = shmd_load_acquire(&entry->pid), start = shmd_load_acquire(&entry->start_time);
+  const uint64_t at = shmd_load_acquire(&entry->mapped_at);
+  if (pid == 0 || start == 0 || at == 0 || space == 0 || shmd_load_acquire(&entry->pid_space) != space) return false;
+  return shmd_os_process_maps(pid, start, at, inode) == 1;
+}
+
+/* An entry that this very process wrote for what is mapped where our mapping is now: a program that ran before it executed us,
+ * and where addresses are not random. No two mappings have one address. */
+static bool of_former_program(const shmd_attachment* a, const shmd_slot* entry) {
+  return shmd_load_acquire(&entry->pid) == a->pid && a->start_time != 0 && a->pid_space != 0 &&
+         shmd_load_acquire(&entry->start_time) == a->start_time &&
+         shmd_load_acquire(&entry->pid_space) == a->pid_space &&
+         shmd_load_acquire(&entry->mapped_at) == (uint64_t)(uintptr_t)a->reader.base;
+}
+
+bool shmd_slot_witness(const shmd_attachment* a, uint32_t slot) {
+  const shmd_slot* entry = shmd_slot_of(a, slot);
+  return !of_former_program(a, entry) && shmd_slot_witness_of(entry, a->pid_space, a->inode);
+}
+
+/* ---- taking and leaving ---- */
 
 void shmd_slot_program(const shmd_slot* entry, char* to, size_t capacity) {
   size_t i;
@@ -53,9 +86,14 @@ static int take_byte(shmd_attachment* a, uint32_t* out) {
     if (pass == 3) shmd_mutex_sleep(a->liveness_fd, 2000000); /* a rescuer holds a dead slot's byte for a moment */
     for (i = 0; i < n; ++i) {
       const uint32_t slot = (start + i) % n;
+      const shmd_slot* entry = shmd_slot_of(a, slot);
       int result;
-      if (pass == 0 && shmd_load_acquire(&shmd_slot_of(a, slot)->pid) != 0) continue;
-      result = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true);
+      if (pass == 0 && shmd_load_acquire(&entry->pid) != 0 && !of_former_program(a, entry)) continue;
+      result = shmd_bytes_try_lock(a, SHMD_BYTE_SLOTS + slot, true);
+      if (result == 0 && pass != 0 && shmd_slot_witness(a, slot)) {
+        (void)shmd_bytes_unlock(a, SHMD_BYTE_SLOTS + slot); /* its owner has lost the byte, and will take it again */
+        continue;
+      }
       if (result == 0) {
         *out = slot;
         return 0;
@@ -81,7 +119,7 @@ int shmd_slot_take(shmd_attachment* a) {
   int result = take_byte(a, &slot);
   if (result < 0) return result;
   drop_pin(a, slot);
-  write_entry(a, slot);
+  shmd_slot_write(a, slot);
   a->slot = slot;
   shmd_local_store(&a->owner, (uint64_t)slot + 1);
   result = shmd_lock_adopt(a);
@@ -89,60 +127,22 @@ int shmd_slot_take(shmd_attachment* a) {
 }
 
 /* Steps: (1) pin gone (2) entry cleared (3) byte free: the slot is nobody's. Killed between: a dead slot like any other. */
-uint32_t shmd_slot_clear(shmd_attachment* a) {
+uint32_t shmd_slot_resign(shmd_attachment* a) {
   const uint32_t slot = a->slot;
   if (slot == SHMD_NO_SLOT) return slot;
   shmd_local_store(&a->owner, 0);
   a->slot = SHMD_NO_SLOT;
-  drop_pin(a, slot);
-  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
+  shmd_slot_clear(a, slot);
   return slot;
 }
 
 void shmd_slot_free(const shmd_attachment* a, uint32_t slot) {
   if (slot == SHMD_NO_SLOT) return;
   /* SYNC slot-owner: publishes, with the byte, all that this process stored. */
-  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
+  (void)shmd_bytes_unlock(a, SHMD_BYTE_SLOTS + slot);
 }
 
-void shmd_slot_leave(shmd_attachment* a) { shmd_slot_free(a, shmd_slot_clear(a)); }
-
-/* Which dead slots' bytes this process holds. The kernel cannot tell: locks of one description never conflict. */
-static bool mark_rescuing(shmd_attachment* a, uint32_t slot) {
-  const uint64_t bit = UINT64_C(1) << (slot & 63);
-  if ((a->rescuing[slot >> 6] & bit) != 0) return false;
-  a->rescuing[slot >> 6] |= bit;
-  return true;
-}
-static void unmark_rescuing(shmd_attachment* a, uint32_t slot) {
-  a->rescuing[slot >> 6] &= ~(UINT64_C(1) << (slot & 63));
-}
-
-bool shmd_slot_alive(shmd_attachment* a, uint32_t slot, bool* taken) {
-  bool alive = true;
-  *taken = false;
-  if (slot >= a->max_processes || slot == a->slot || a->liveness_fd < 0) return true;
-  (void)pthread_mutex_lock(&a->rescue_mutex);
-  if (mark_rescuing(a, slot)) {
-    /* SYNC slot-owner: observes all that the owner stored: the kernel grants the byte only when the owner's last
-     * descriptor is closed, after its last instruction. */
-    alive = shmd_os_byte_try_lock(a->liveness_fd, SHMD_BYTE_SLOTS + slot, true) != 0;
-    if (alive) unmark_rescuing(a, slot);
-    *taken = !alive;
-  }
-  (void)pthread_mutex_unlock(&a->rescue_mutex);
-  return alive;
-}
-
-/* Steps: (1) pin gone (2) entry cleared (3) byte free. Killed between: the byte is free, the slot dead as before. */
-void shmd_slot_release(shmd_attachment* a, uint32_t slot) {
-  drop_pin(a, slot);
-  shmd_store_release(&shmd_slot_of(a, slot)->pid, 0);
-  (void)pthread_mutex_lock(&a->rescue_mutex);
-  (void)shmd_os_byte_unlock(a->liveness_fd, SHMD_BYTE_SLOTS + slot);
-  unmark_rescuing(a, slot);
-  (void)pthread_mutex_unlock(&a->rescue_mutex);
-}
+void shmd_slot_leave(shmd_attachment* a) { shmd_slot_free(a, shmd_slot_resign(a)); }
 
 uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers) {
   uint32_t i, count = 0;
@@ -151,7 +151,7 @@ uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers) {
     const shmd_slot* entry = shmd_slot_of(a, i);
     /* SYNC slot-entry: observes the pid of a complete entry. */
     if (shmd_load_acquire(&entry->pid) == 0) continue;
-    if (i != a->slot && shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) != 1) continue;
+    if (!shmd_slot_lives(a, i)) continue;
     ++count;
     *followers += shmd_load_acquire(&entry->followers);
   }

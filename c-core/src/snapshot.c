@@ -10,7 +10,9 @@
 #include "handle.h"
 #include "index.h"
 #include "lock.h"
+#include "reclaim.h"
 #include "redo.h"
+#include "segment.h"
 #include "transaction.h"
 
 /* ---- pins ---- */
@@ -48,17 +50,34 @@ static void leave(void) {
   shmd_cancel_back();
 }
 
-static void drop_pin(shmd_attachment* a, shmd_pin* pin) {
+/* Whether what was reclaimable at no pin below `position` waits for somebody: nobody holds one there any more. */
+static bool left_behind(const shmd_attachment* a, uint64_t position) {
+  const shmd_control* c = shmd_control_of(a);
+  const uint64_t floor = shmd_load_acquire(&c->floor);
+  uint32_t i;
+  if (shmd_load_acquire(&c->sweep_count) == 0 && !shmd_reclaim_behind(a)) return false;
+  for (i = 0; i < a->max_processes; ++i)
+    if (shmd_pin_position(a, i, floor) <= position) return false;
+  return true;
+}
+
+/* True if it was the oldest pin of all, and held much back: the caller, once it has left(), is to catch up. */
+static bool drop_pin(shmd_attachment* a, shmd_pin* pin) {
+  bool oldest = false;
   shmd_pin** link;
   pthread_mutex_lock(&a->pin_mutex);
   for (link = &a->pins; *link != NULL; link = &(*link)->next) {
     if (*link == pin) {
       *link = pin->next;
-      if (a->slot != SHMD_NO_SLOT) store_pin(a);
+      if (a->slot != SHMD_NO_SLOT) {
+        store_pin(a);
+        oldest = left_behind(a, pin->position & ~UINT64_C(7));
+      }
       break;
     }
   }
   pthread_mutex_unlock(&a->pin_mutex);
+  return oldest;
 }
 
 /* Pins the state after the last commit. */
@@ -77,7 +96,7 @@ static int take_pin(shmd_attachment* a, bool revocable, shmd_pin* pin) {
   pthread_mutex_unlock(&a->pin_mutex);
   result = shmd_lock_quiesce(a);
   if (result < 0) {
-    drop_pin(a, pin);
+    (void)drop_pin(a, pin);
     return result;
   }
   pthread_mutex_lock(&a->pin_mutex);
@@ -94,20 +113,29 @@ void shmd_engine_after_fork(shmd_attachment* a) {
   t->shrink_count = 0;
   t->debt = 0;
   ++a->forks;
+  ++a->lives;
   shmd_local_store(&a->reader.writer, 0);
   /* the parent's snapshots are not the child's: they are revoked here, and pinned by the parent still */
   a->pins = NULL;
   (void)pthread_mutex_init(&a->pin_mutex, NULL);
 }
 
+void shmd_engine_lost(shmd_attachment* a) {
+  (void)pthread_mutex_lock(&a->pin_mutex);
+  ++a->lives;
+  a->pins = NULL;
+  (void)pthread_mutex_unlock(&a->pin_mutex);
+}
+
 /* ---- reading at a position ---- */
 
 int shmd_snapshot_valid(const shmd_snapshot* s) {
   const shmd_control* c = shmd_control_of(s->a);
-  if (s->forks != s->a->forks)
-    return shmd_fail(SHMD_ERR_SNAPSHOT_TOO_OLD,
-                     "dict '%s': the snapshot was taken by the parent process, which alone holds it; take one here",
-                     s->a->name);
+  if (s->lives != s->a->lives)
+    return shmd_fail(
+        SHMD_ERR_SNAPSHOT_TOO_OLD,
+        "dict '%s': the snapshot was taken by the parent process, or before this one lost its slot; take a new one",
+        s->a->name);
   if (s->kind == SHMD_SNAP_TRANSACTION) return 0;
   if (s->kind == SHMD_SNAP_OPTIMISTIC) {
     /* SYNC published: observes a commit under way, too: its first pass moves head before its second stores what readers
@@ -136,14 +164,13 @@ static int corrupt(const shmd_snapshot* s) {
  * their sweep. Ids are used again: another generation is another dict. The root's parent has no generation. */
 static bool lived(const shmd_snapshot* s, shmd_node node) {
   const shmd_attachment* a = s->a;
-  /* entries beyond have no memory: only a handle that the application made up leads there */
-  const uint64_t known = shmd_load_acquire(&shmd_control_of(a)->nodes_allocated) / sizeof(shmd_node_entry);
+  const uint64_t known = shmd_known_nodes(a); /* only a handle that the application made up leads beyond */
   uint64_t self = SHMD_PAIR(node.generation, node.id);
   int depth;
   for (depth = 0; depth < SHMD_MAX_NESTING; ++depth) {
     const uint64_t at = a->super->nodes_offset + SHMD_LOW(self) * sizeof(shmd_node_entry);
     uint64_t identity;
-    if (SHMD_LOW(self) >= known || SHMD_LOW(self) >= a->super->node_capacity) return false;
+    if (SHMD_LOW(self) >= known) return false;
     identity = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, identity));
     if (identity != SHMD_PAIR(SHMD_HIGH(self), SHMD_NODE_LIVE) &&
         (s->kind != SHMD_SNAP_PINNED || identity != SHMD_PAIR(SHMD_HIGH(self) + 1, SHMD_NODE_SWEEPING) ||
@@ -158,19 +185,20 @@ static bool lived(const shmd_snapshot* s, shmd_node node) {
 int shmd_snapshot_index(shmd_snapshot* s, shmd_node node, uint64_t* ref, uint32_t* id) {
   const shmd_attachment* a = s->a;
   const bool root = shmd_is_root(node);
-  uint64_t steps;
+  uint64_t steps, known = 0;
   *id = node.id;
   if (root) {
     *id = (uint32_t)shmd_snapshot_word(s, a->super->control_offset + offsetof(shmd_control, root_node));
-    for (steps = 0; *id < a->super->node_capacity; ++steps) {
+    known = shmd_known_nodes(a); /* after the root's id: the root may be a new one */
+    for (steps = 0; *id < known; ++steps) {
       const uint64_t at = a->super->nodes_offset + *id * sizeof(shmd_node_entry);
       const uint64_t born = shmd_snapshot_word(s, at + offsetof(shmd_node_entry, self));
       if (s->kind != SHMD_SNAP_PINNED || born <= s->position) break;
-      if (steps > a->super->node_capacity) return corrupt(s);
+      if (steps > known) return corrupt(s);
       *id = (uint32_t)shmd_snapshot_word(s, at + offsetof(shmd_node_entry, parent));
     }
   }
-  if (root && (*id == 0 || *id >= a->super->node_capacity)) return corrupt(s);
+  if (root && (*id == 0 || *id >= known)) return corrupt(s);
   if (!root && !lived(s, node))
     return shmd_fail(SHMD_ERR_REMOVED, "dict '%s': this nested dict was erased or replaced; look it up again", a->name);
   *ref =
@@ -219,7 +247,7 @@ static int find(shmd_snapshot* s, shmd_node node, const shmd_key* key, shmd_reco
     if (slot == SHMD_SLOT_EMPTY) return SHMD_NOT_FOUND;
     if (((slot ^ key->hash) >> 48) != 0 || !shmd_slot_refers(slot)) continue;
     if (!shmd_record_read(r, slot & SHMD_OFFSET_MASK, v)) return corrupt(s);
-    if (v->key_size != key->size || v->hash != (uint32_t)key->hash || !shmd_bytes_equal(v->key, key->data, key->size))
+    if (v->key_size != key->size || v->hash != (uint32_t)key->hash || !shmd_read_equal(r, v->key, key->data, key->size))
       continue;
     result = shmd_snapshot_version(s, v);
     return result < 0 ? corrupt(s) : result ? 0 : SHMD_NOT_FOUND;
@@ -236,7 +264,7 @@ static int open_snapshot(shmd_dict* d, shmd_snapshot** out) {
   if (s == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a snapshot", a->name);
   s->a = a;
   s->dict = d;
-  s->forks = a->forks;
+  s->lives = a->lives;
   if (a->read_only) {
     s->kind = SHMD_SNAP_OPTIMISTIC;
     s->position = shmd_load_acquire(&shmd_control_of(a)->published);
@@ -284,11 +312,17 @@ int shmd_snapshot_of_closing(shmd_dict* d, shmd_snapshot** out) {
 }
 
 void shmd_snapshot_close(shmd_snapshot* s) {
+  shmd_attachment* a;
+  shmd_dict* d;
+  bool oldest;
   if (s == NULL || enter() < 0) return;
-  if (s->kind == SHMD_SNAP_PINNED) drop_pin(s->a, &s->pin);
-  shmd_handle_let(s->dict);
+  a = s->a;
+  d = s->dict;
+  oldest = s->kind == SHMD_SNAP_PINNED && drop_pin(a, &s->pin);
   free(s);
   leave();
+  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(a);
+  shmd_handle_let(d);
 }
 
 uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s != NULL ? s->position : 0; }
@@ -309,7 +343,7 @@ static int snapshot_find(shmd_snapshot* s, shmd_node node, const void* key, size
     uint64_t word = 0;
     if (result == 0 && v.kind == SHMD_REC_PUT && buffer != NULL) {
       if (v.value_size <= capacity)
-        shmd_copy_out(buffer, v.value, v.value_size);
+        shmd_read_bytes(&s->a->reader, buffer, v.value, v.value_size);
       else
         result = SHMD_TRUNCATED;
       *size = v.value_size;
@@ -361,7 +395,7 @@ static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_s
   int result = SHMD_ERR_BUSY, tries;
   s.a = a;
   s.dict = d;
-  s.forks = a->forks;
+  s.lives = a->lives;
   s.kind = SHMD_SNAP_PINNED;
   s.position = pin->position & ~UINT64_C(7);
   s.pin.position = pin->position; /* but for `next`, which other threads change */
@@ -413,7 +447,7 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   }
   if (result >= 0) {
     result = open_view(d, node, key, key_size, &held->pin, view);
-    if (result != 0) drop_pin(a, &held->pin);
+    if (result != 0) (void)drop_pin(a, &held->pin);
   }
   if (result == 0) {
     view->pin = held;
@@ -427,13 +461,17 @@ int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
 
 void shmd_view_close(shmd_dict* d, shmd_view* view) {
   view_pin* held;
+  shmd_dict* of;
+  bool oldest;
   (void)d; /* may be closed by now */
   if (view == NULL || view->pin == NULL || enter() < 0) return;
   held = (view_pin*)view->pin;
+  of = held->dict;
   view->pin = NULL;
   view->data = NULL;
-  drop_pin(held->dict->attachment, &held->pin);
-  shmd_handle_let(held->dict);
+  oldest = drop_pin(of->attachment, &held->pin);
   free(held);
   leave();
+  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(of->attachment);
+  shmd_handle_let(of);
 }

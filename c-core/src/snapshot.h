@@ -30,7 +30,7 @@ struct shmd_snapshot {
   shmd_attachment* a;
   shmd_dict* dict;
   uint64_t position; /* versions below it are visible */
-  uint64_t forks;    /* of the attachment then: a child does not share its parent's pins */
+  uint64_t lives;    /* of the attachment then: a child does not share its parent's pins */
   int kind;
   shmd_pin pin;
 };

@@ -3,6 +3,7 @@
 
 #include "attach.h"
 #include "call.h"
+#include "descriptor.h"
 #include "error.h"
 #include "handle.h"
 #include "object.h"
@@ -50,7 +51,7 @@ static int fill_stats(shmd_dict* d, shmd_stats* s) {
   s->segment_size = super->segment_size;
   s->buffer_size = super->buffer_size;
   s->max_pin_bytes = super->max_pin_bytes;
-  if (shmd_os_info(a->object_fd, &info) == 0) {
+  if (shmd_descriptor_info(a, &info) == 0) {
     s->memory = info.blocks_bytes;
     if (info.links == 0) s->unlinked = 1;
   }
@@ -58,7 +59,7 @@ static int fill_stats(shmd_dict* d, shmd_stats* s) {
   s->index_bytes = shmd_load_acquire(&c->index_bytes);
   s->log_bytes = shmd_load_acquire(&c->log_bytes);
   root = shmd_load_acquire(&c->root_node);
-  if (SHMD_LOW(root) < a->reader.node_capacity) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
+  if (SHMD_LOW(root) < shmd_known_nodes(a)) s->keys = shmd_load_acquire(&a->reader.nodes[SHMD_LOW(root)].count);
   s->nodes = shmd_load_acquire(&c->node_count) - (shmd_load_acquire(&c->hidden_node) != 0 ? 2 : 1);
   s->position = shmd_load_acquire(&c->published);
   s->commits = shmd_load_acquire(&c->commits);
@@ -110,7 +111,7 @@ static int each_process(shmd_dict* d, shmd_process_fn found, void* context) {
     info.pid = (int64_t)shmd_load_acquire(&entry->pid);
     if (info.pid == 0) continue;
     info.this_process = i == a->slot;
-    if (!info.this_process && shmd_os_byte_held(a->liveness_fd, SHMD_BYTE_SLOTS + i, 1) != 1) continue;
+    if (!shmd_slot_lives(a, i)) continue;
     info.slot = i;
     info.start_time = shmd_load_acquire(&entry->start_time);
     info.pid_space = shmd_load_acquire(&entry->pid_space);

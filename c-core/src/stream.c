@@ -32,6 +32,7 @@ static bool look(const shmd_attachment* a, uint64_t id, segment_view* s) {
 
 bool shmd_stream_holds(const shmd_stream* s) {
   segment_view now;
+  if (s->segment == SHMD_NONE) return true; /* no record was found, so nothing was copied that could be wrong */
   return look(s->a, s->segment, &now) && now.position == s->position;
 }
 
@@ -39,7 +40,7 @@ bool shmd_stream_holds(const shmd_stream* s) {
  * 0 and *end: where its records end; AGAIN, SHMD_RESYNC, CORRUPT. */
 static int walk(shmd_stream* s, uint64_t id, uint64_t position, uint64_t at, uint64_t published, uint64_t* end) {
   const shmd_attachment* a = s->a;
-  const uint64_t count = a->super->segment_count;
+  const uint64_t count = shmd_known_segments(a);
   uint64_t steps;
   for (steps = 0; steps <= count; ++steps) {
     segment_view seg;

@@ -29,7 +29,7 @@ void shmd_stream_init(shmd_stream* s, const shmd_attachment* a);
 /* The record at `at`. REQUIRES: at < published, a value of control.published. 0, SHMD_RESYNC (not in history any more),
  * SHMD_ERR_CORRUPT, SHMD_ERR_BUSY (overtaken too often); no message is stored. */
 int shmd_stream_read(shmd_stream* s, uint64_t at, uint64_t published, shmd_stream_record* r);
-/* Whether what was copied of the last record read is to be believed; false: SHMD_RESYNC. */
+/* Whether what was copied of the last record read is to be believed; false: SHMD_RESYNC. True if none was read yet. */
 bool shmd_stream_holds(const shmd_stream* s);
 
 #endif

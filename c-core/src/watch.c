@@ -49,13 +49,28 @@ static void shrink(shmd_growing* l, size_t item) {
   l->capacity = 0;
 }
 
-/* Copies to the end of `bytes`; `from` may be shared. */
-static bool copy(shmd_follower* f, const void* from, size_t size, size_t* at) {
+/* Room for `size` bytes at the end of `bytes`; NULL: out of memory. */
+static unsigned char* append(shmd_follower* f, size_t size, size_t* at) {
   unsigned char* to = (unsigned char*)reserve(&f->bytes, (size_t)SHMD_PAD8(size) + 8, 1);
-  if (to == NULL) return false;
-  if (size != 0) shmd_copy_out(to, from, size);
+  if (to == NULL) return NULL;
   *at = f->bytes.count;
   f->bytes.count += (size_t)SHMD_PAD8(size);
+  return to;
+}
+
+/* Copies bytes of a record there. */
+static bool copy_shared(shmd_follower* f, const void* from, size_t size, size_t* at) {
+  unsigned char* to = append(f, size, at);
+  if (to == NULL) return false;
+  if (size != 0) shmd_read_bytes(&f->a->reader, to, from, size);
+  return true;
+}
+
+/* Copies bytes of this process there: they are not aligned, and what lies behind them is somebody else's. */
+static bool copy_own(shmd_follower* f, const void* from, size_t size, size_t* at) {
+  unsigned char* to = append(f, size, at);
+  if (to == NULL) return false;
+  if (size != 0) memcpy(to, from, size);
   return true;
 }
 
@@ -84,7 +99,7 @@ static int place(shmd_follower* f, uint32_t id, shmd_item* item) {
       parts[i].key_size = k->key_size;
       parts[i].node.id = k->id;
       parts[i].node.generation = k->generation;
-      if (!copy(f, f->paths.bytes + k->key_at, k->key_size, &parts[i].key_at)) return SHMD_ERR_OUT_OF_MEMORY;
+      if (!copy_own(f, f->paths.bytes + k->key_at, k->key_size, &parts[i].key_at)) return SHMD_ERR_OUT_OF_MEMORY;
     }
     f->last.path_at = f->parts.count;
     f->last.depth = depth;
@@ -127,10 +142,10 @@ static int take(shmd_follower* f, const shmd_stream_record* r) {
   result = place(f, r->v.node, item);
   if (result < 0) return result;
   if (result == 0 && r->v.kind != SHMD_REC_NODE) return 0;
-  if (!copy(f, r->v.key, r->v.key_size, &item->key_at)) return SHMD_ERR_OUT_OF_MEMORY;
+  if (!copy_shared(f, r->v.key, r->v.key_size, &item->key_at)) return SHMD_ERR_OUT_OF_MEMORY;
   item->key_size = r->v.key_size;
   if (r->v.kind == SHMD_REC_PUT) {
-    if (!copy(f, r->v.value, (size_t)r->v.value_size, &item->value_at)) return SHMD_ERR_OUT_OF_MEMORY;
+    if (!copy_shared(f, r->v.value, (size_t)r->v.value_size, &item->value_at)) return SHMD_ERR_OUT_OF_MEMORY;
     item->value_size = (size_t)r->v.value_size;
   }
   if (r->v.kind == SHMD_REC_NODE || r->v.kind == SHMD_REC_CLEAR) {
@@ -416,7 +431,7 @@ int shmd_follow_fd(shmd_follower* f) {
     seen = f->given < f->items.count ? f->position : f->stalled != 0 ? f->stalled : f->at;
     result = shmd_ready_start(f->a, &f->interrupt, seen, &f->ready);
   }
-  if (result >= 0) result = f->ready->fd;
+  if (result >= 0) result = shmd_ready_descriptor(f->ready);
   shmd_cancel_back();
   return result;
 }

@@ -103,9 +103,7 @@ void print_table(const std::vector<shmd_object_info>& objects) {
 }
 
 bool confirmed(const std::string& question) {
-  std::fflush(stdout);
-  fmt::print(stderr, "{} [y/N] ", printable(question));
-  std::fflush(stderr);
+  say(fmt::format("{} [y/N] ", printable(question)));
   std::string answer;
   if (!std::getline(std::cin, answer)) return false;
   for (char& c : answer)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "output.hpp"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -18,10 +19,12 @@
 namespace cli {
 namespace {
 
-[[noreturn]] void cannot_write() {
-  if (errno == EPIPE) throw pipe_closed();
+int lost; // errno of a flush of stdout whose failure was not a matter of who asked for it
+
+[[noreturn]] void cannot_write(int error) {
+  if (error == EPIPE) throw pipe_closed();
   throw failure(exit_code::failed,
-                fmt::format("cannot write the output: {}", std::strerror(errno))); // NOLINT(concurrency-mt-unsafe)
+                fmt::format("cannot write the output: {}", std::strerror(error))); // NOLINT(concurrency-mt-unsafe)
 }
 
 winsize window() {
@@ -51,12 +54,23 @@ bool steers(std::uint32_t c) {
 
 } // namespace
 
+bool open_standard_streams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    int got = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); // NOLINT: goes to who is executed, too
+    if (got < 0) got = open("/", O_PATH);                                  // NOLINT: no /dev here
+    if (got != fd) return false; // the lowest number that is free, and all below it are taken
+  }
+  return true;
+}
+
 void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) cannot_write();
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) cannot_write(errno);
 }
 
 void flush_output() {
-  if (std::fflush(stdout) != 0) cannot_write();
+  if (std::fflush(stdout) != 0) cannot_write(errno);
+  if (lost != 0) cannot_write(lost);
 }
 
 bool output_is_terminal() {
@@ -134,9 +148,12 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-void note(std::string_view text) {
-  std::fflush(stdout);
-  fmt::print(stderr, "shmdict: {}\n", printable(text));
+void say(std::string_view text) noexcept {
+  if (std::fflush(stdout) != 0) lost = errno;
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
 }
+
+void note(std::string_view text) { say(fmt::format("shmdict: {}\n", printable(text))); }
 
 } // namespace cli

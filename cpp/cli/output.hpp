@@ -16,6 +16,11 @@ class pipe_closed : public std::runtime_error {
   pipe_closed() : std::runtime_error("pipe closed") {}
 };
 
+// Makes sure that the numbers 0 to 2 are taken, so that no file or dict that is opened later is taken for a standard
+// stream. What stands in for a missing one gives an error to who reads or writes it, as the missing one would have. False:
+// it cannot be done.
+bool open_standard_streams();
+
 // Throw failure if it could not be written, pipe_closed.
 void print(std::string_view text);
 void flush_output();
@@ -40,6 +45,9 @@ std::string shortened(std::string_view text, std::size_t width);
 // steer the operator's terminal.
 std::string printable(std::string_view text);
 
+// Text on stderr, behind what was printed so far. If it cannot be written, nothing else happens: where the command would
+// complain, there is nobody who listens.
+void say(std::string_view text) noexcept;
 // A note on stderr: "shmdict: text".
 void note(std::string_view text);
 

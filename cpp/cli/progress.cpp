@@ -28,22 +28,20 @@ void progress::show() {
   next_ = now + std::chrono::milliseconds(100);
   shown_ = true;
   if (total_ == 0) {
-    fmt::print(stderr, "\r\033[K{}  {} values", what_, grouped(done_));
+    say(fmt::format("\r\033[K{}  {} values", what_, grouped(done_)));
   } else {
     constexpr std::uint64_t width = 24;
     const std::uint64_t full = std::min(width, done_ * width / total_);
     std::string bar;
     for (std::uint64_t i = 0; i < width; ++i) bar += i < full ? "█" : "░";
-    fmt::print(stderr, "\r\033[K{}  {}  {:3} %  {} of {}", what_, bar,
-               std::min<std::uint64_t>(100, done_ * 100 / total_), grouped(done_), grouped(total_));
+    say(fmt::format("\r\033[K{}  {}  {:3} %  {} of {}", what_, bar, std::min<std::uint64_t>(100, done_ * 100 / total_),
+                    grouped(done_), grouped(total_)));
   }
-  std::fflush(stderr);
 }
 
 void progress::clear() noexcept {
   if (!shown_) return;
-  std::fputs("\r\033[K", stderr);
-  std::fflush(stderr);
+  say("\r\033[K");
   shown_ = false;
 }
 

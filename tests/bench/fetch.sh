@@ -8,7 +8,7 @@ bench_packages=(gnuplot-nox libabsl-dev libtbb-dev liblmdb-dev libsqlite3-dev pk
 
 # boost_headers DIRECTORY: sets boost_include to headers of Boost 1.83 or later. If the system has none, unpacks those of
 # a package of Debian's next release into the directory, by a copy of apt's configuration that stays there: nothing of it
-# is installed. Empty, with a note, if that fails.
+# is installed. Empty, with a note, if that fails. What an interrupted run left is not taken for the whole.
 boost_headers() {
   boost_include=
   local dir=$1 version=/usr/include/boost/version.hpp
@@ -16,15 +16,15 @@ boost_headers() {
   dir=$(realpath "$dir")
   if [[ -r $version && $(awk '/define BOOST_VERSION/{print $3}' "$version") -ge 108300 ]]; then
     boost_include=/usr/include
-  elif [[ -d $dir/usr/include/boost ]] || fetch_boost "$dir" >"$dir/log" 2>&1; then
-    boost_include=$dir/usr/include
+  elif [[ -d $dir/include/boost ]] || fetch_boost "$dir" >"$dir/log" 2>&1; then
+    boost_include=$dir/include
   else
     echo "note: no Boost 1.83 or later here, and none from Debian's next release ($dir/log): its peers are left out"
   fi
 }
 
 fetch_boost() (
-  set -e
+  set -eo pipefail
   cd "$1"
   # The archive that this system is configured to use, asked for the release after its own.
   uri=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
@@ -36,8 +36,10 @@ fetch_boost() (
     -o Dir::State::Lists="$PWD/lists" -o Dir::Cache="$PWD/cache" -o APT::Sandbox::User=root -qq)
   apt-get "${options[@]}" update
   apt-get "${options[@]}" download libboost1.88-dev
+  rm -rf usr include
   dpkg-deb --fsys-tarfile libboost1.88-dev_*.deb | tar x --wildcards './usr/include/*'
-  rm -rf lists cache libboost1.88-dev_*.deb
+  mv usr/include include # whole from here on
+  rm -rf usr lists cache libboost1.88-dev_*.deb
 )
 
 # python_peers DIRECTORY: sets python to an interpreter with Python's peers, as far as they can be had.

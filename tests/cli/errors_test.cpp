@@ -158,6 +158,43 @@ TEST_CASE("who stops reading ends a command as in any pipe") {
   CHECK(r.err.empty());
 }
 
+// The mechanism: open_standard_streams() in main, and say(), which does not throw. Without the first the dict lies on a missing
+// number and what is printed goes into its first page; without the second the command aborts where it has something to say.
+TEST_CASE("standard streams that are missing or full end no command and reach no dict") {
+  const support::Name name("streams"), fresh("streams");
+  { shm::json_dict d{name, {{"a", 1}}, kept()}; }
+  struct {
+    const char *arguments, *on;
+    int code;
+  } const cases[] = {
+      {"del \"$2\" /missing", "2>&-", 1},
+      {"del \"$2\" /missing", "2>/dev/full", 1},
+      {"del \"$2\" /missing", "<&- >&- 2>&-", 1},
+      {"get \"$2\" /a", "<&- 2>&-", 0},
+      {"get \"$2\" /a", ">&-", 9},
+      {"get \"$2\" /a", ">/dev/full", 9},
+      {"get \"$2\" /a", "<&- >&- 2>&-", 9},
+      {"check \"$2\" no.such.dict", "<&- >&- 2>&-", 9},
+      {"check \"$2\" no.such.dict", "2>/dev/full", 3},
+      {"set \"$2\" /b -", "<&- 2>&-", 9},
+      {"set \"$2\" /a 1", "<&- >&- 2>&-", 0},
+      {"frobnicate", "2>&-", 2},
+      {"lock \"$2\" l -- /no/such/command", "<&- >&- 2>&-", 127},
+      {"lock \"$2\" l -- /no/such/command", "2>/dev/full", 127},
+      {"lock \"$2\" l -- sh -c 'echo x >&2; echo x; read y; exit 5'", "<&- >&- 2>&-", 5},
+      {"unlink no.such.dict", "2>/dev/full", 3},
+  };
+  for (const auto& c : cases) {
+    INFO(c.arguments << " " << c.on);
+    CHECK(bash("\"$1\" " + std::string(c.arguments) + " " + c.on, name).code == c.code);
+    CHECK(shell::shmdict({"get", name, "--json"}).out == "{\"a\":1}\n");
+    CHECK(shell::shmdict({"check", name}).code == 0);
+  }
+  // What has no place for its last words still ends with the code that the manual names.
+  CHECK(bash("echo '{\"x\": 1}' | \"$1\" load \"$2\" - >&- 2>&-", fresh).code == 0);
+  CHECK(shell::shmdict({"get", fresh, "/x"}).out == "1\n");
+}
+
 TEST_CASE("del removes what is there, and says what is not") {
   const support::Name name("del");
   shm::json_dict d{name, {{"a", 1}, {"b", 2}, {"c", 3}}, kept()};

@@ -146,6 +146,32 @@ TEST_CASE("attaching to a large dict stores as little as attaching to a small on
   REQUIRE(large.stores <= stores_of_attaching);
 }
 
+// Guard: a step of a writer that is behind (shmd_reclaim_step) is as bounded as any.
+TEST_CASE("puts after an old pin was dropped give back what it kept in bounded steps") {
+  const std::uint64_t keys = 200000 / slow;
+  Dict d(support::unique_name("bounded"), support::small_options(std::uint64_t{4} << 30));
+  for (std::uint64_t i = 0; i < keys; ++i) put(d, i, i);
+  shmd_snapshot* s = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &s) == 0);
+  for (std::uint64_t i = 0; i < keys; ++i) {
+    const auto key = key_of(i);
+    support::must(shmd_erase(d, shmd_root(), &key, 8), "erase");
+  }
+  REQUIRE(shmd_lock(d, SHMD_FOREVER) == 0);
+  shmd_snapshot_close(s); // not able to catch up inside a section
+  REQUIRE(shmd_unlock(d) == 0);
+  const auto held = d.stat().memory;
+  Cost worst;
+  for (std::uint64_t i = 0; i < 5000; ++i) worst.note(cost_of(d, [&] { put(d, keys, i); }));
+  std::printf("behind: at most %llu stores, %llu bytes moved, %llu segments looked at\n",
+              static_cast<unsigned long long>(worst.stores), static_cast<unsigned long long>(worst.moved),
+              static_cast<unsigned long long>(worst.looked));
+  REQUIRE(d.stat().memory < held / 4);
+  REQUIRE(worst.stores <= stores_of_a_write);
+  REQUIRE(worst.moved <= moved_by_a_write);
+  REQUIRE(worst.looked <= looked_by_a_write);
+}
+
 // Guard: sweep_step takes one array; shmd_dict_put_rest drains only what it removed itself.
 TEST_CASE("puts after a large dict was cleared by another process sweep it in bounded steps") {
   Dict d(support::unique_name("bounded"), support::small_options(std::uint64_t{4} << 30));

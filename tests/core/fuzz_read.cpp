@@ -39,6 +39,8 @@ std::uint64_t word_at(const std::uint8_t* data, int bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto target = std::make_unique<Target>(); // removed at exit
   auto& object = target->object;
+  if (target->d == nullptr) target->reopen();
+  auto before = target->d != nullptr ? std::make_unique<hostile::Opened>(target->d) : nullptr;
   const auto& words = object.words();
   for (std::size_t n = 0; size >= 12 && n < 64; ++n, data += 12, size -= 12) {
     const std::uint64_t at = words[word_at(data + 1, 3) % words.size()], operand = word_at(data + 4, 8);
@@ -67,6 +69,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   }
   // The superblock is looked at when opening; the rest can change under an open handle.
+  if (before) before->use();
+  before.reset();
   if (target->d == nullptr || object.edited_superblock()) target->reopen();
   if (target->d != nullptr) hostile::read_everything(target->d);
   const bool again = object.edited_superblock();

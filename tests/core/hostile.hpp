@@ -11,6 +11,7 @@
 
 #include "core.h"
 #include "support/dict.hpp"
+#include "support/process.hpp"
 
 namespace hostile {
 
@@ -56,6 +57,20 @@ inline void fill(shmd_dict* d, int keys) {
   shmd_snapshot_close(s);
 }
 
+// Named locks and a key's lock that a dead process holds.
+inline void leave_locks(const std::string& name) {
+  support::Child holder([&] {
+    auto o = options_of();
+    o.mode = SHMD_OPEN_ONLY;
+    shmd_dict* d = nullptr;
+    support::must(shmd_open(name.c_str(), &o, &d), "open");
+    for (const char* lock : {"held", "job"}) support::must(shmd_named_lock(d, lock, 0), "named_lock");
+    support::must(shmd_key_lock(d, shmd_root(), "key3", 4, 0), "key_lock");
+    return 0;
+  });
+  if (holder.join() != 0) throw std::runtime_error("no locks were left");
+}
+
 // The object, open for writing by the test alone (not by the library), and its pristine content.
 class Object {
  public:
@@ -65,6 +80,7 @@ class Object {
       shmd_dict* d = nullptr;
       support::must(shmd_open(name.c_str(), &o, &d), "open");
       fill(d, keys);
+      leave_locks(name);
       super_ = *d->attachment->super;
       oldest = oldest_position(d);
       const auto clean = shmd_check(d, nullptr, nullptr);
@@ -172,6 +188,82 @@ class Guards {
   static constexpr std::size_t size = std::size_t{64} << 20, huge_page = std::size_t{2} << 20,
                                hole = object_size + 2 * huge_page;
   unsigned char *around_, *hole_;
+};
+
+// What was opened while the object was sound, and is used when it no longer is: each has looked at the object already, or has
+// not yet, and believes what it saw.
+class Opened {
+ public:
+  explicit Opened(shmd_dict* d) : d_(d) {
+    shmd_change c;
+    for (const auto position : {oldest, oldest, SHMD_NOW}) {
+      shmd_follower* f = nullptr;
+      if (shmd_follow_open(d, position, &f) == 0) followers_.push_back(f);
+    }
+    for (int n = 0; n < 5 && followers_.size() > 1; ++n) (void)shmd_follow_next(followers_[1], &c);
+    shmd_node a = {0, 0};
+    (void)shmd_node_open(d, shmd_root(), "a", 1, 0, &a);
+    if (shmd_snapshot_open(d, &snapshot_) != 0) snapshot_ = nullptr;
+    for (const auto node : {shmd_root(), shmd_root(), a}) {
+      shmd_iter* it = nullptr;
+      if (snapshot_ != nullptr && shmd_iter_open(snapshot_, node, &it) == 0) iterators_.push_back(it);
+    }
+    shmd_entry e;
+    for (int n = 0; n < 10 && iterators_.size() > 1; ++n) (void)shmd_iter_next(iterators_[1], &e);
+    if (shmd_view_open(d, shmd_root(), "page", 4, &view_) != 0) view_.pin = nullptr;
+  }
+  ~Opened() {
+    for (auto* it : iterators_) shmd_iter_close(it);
+    shmd_snapshot_close(snapshot_);
+    if (view_.pin != nullptr) shmd_view_close(d_, &view_);
+    for (auto* f : followers_) shmd_follow_close(f);
+  }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+  // Results are ignored: they may be anything but a crash.
+  void use() {
+    for (auto* f : followers_) {
+      shmd_change c;
+      for (int n = 0; n < 5000 && shmd_follow_next(f, &c) == 0; ++n) {
+        touch(c.key, c.key_size);
+        touch(c.value, c.value_size);
+        for (std::size_t i = 0; i < c.path_length; ++i) touch(c.path[i].key, c.path[i].key_size);
+      }
+      (void)shmd_follow_wait(f, 0);
+      (void)shmd_follow_seek(f, SHMD_NOW);
+      (void)shmd_follow_next(f, &c);
+    }
+    for (auto* it : iterators_) {
+      shmd_entry e;
+      for (int n = 0; n < 3000 && shmd_iter_next(it, &e) == 0; ++n) {
+        touch(e.key, e.key_size);
+        touch(e.value, e.value_size);
+      }
+    }
+    for (const char* key : {"key41", "key200", "large", "page"}) {
+      static std::vector<char> buffer(1 << 17);
+      std::size_t size = 0;
+      if (snapshot_ != nullptr)
+        (void)shmd_snapshot_get(snapshot_, shmd_root(), key, std::strlen(key), buffer.data(), buffer.size(), &size);
+    }
+    if (view_.pin != nullptr) touch(view_.data, view_.size);
+    (void)shmd_named_lock(d_, "held", 0);
+    (void)shmd_named_unlock(d_, "held");
+    (void)shmd_key_lock(d_, shmd_root(), "key3", 4, 0);
+    (void)shmd_key_unlock(d_, shmd_root(), "key3", 4);
+  }
+
+ private:
+  static void touch(const void* bytes, std::size_t n) {
+    const auto* p = static_cast<const volatile unsigned char*>(bytes);
+    for (std::size_t i = 0; i < n; ++i) (void)p[i];
+  }
+  shmd_dict* d_;
+  std::vector<shmd_follower*> followers_;
+  std::vector<shmd_iter*> iterators_;
+  shmd_snapshot* snapshot_ = nullptr;
+  shmd_view view_ = {};
 };
 
 // Reads through every call. Results are ignored: they may be anything but a crash.

@@ -7,6 +7,7 @@
 #include "hostile.hpp"
 
 #include <functional>
+#include <memory>
 
 #include "support/catch.hpp"
 #include "support/process.hpp"
@@ -71,6 +72,7 @@ void rounds(const char* region, bool write, std::uint64_t number,
   support::Shared<Progress> progress;
   for (std::uint64_t first = 0; first < number; first += share) {
     const std::string name = support::unique_name(std::string("hostile.") + region);
+    const std::string backup = "/dev/shm/" + name + ".backup";
     support::Child child([&] {
       hostile::Object object(name);
       const auto [from, to] = range(object.super());
@@ -80,17 +82,23 @@ void rounds(const char* region, bool write, std::uint64_t number,
         alarm(120); // a hang is a failure
         std::mt19937_64 rng(seed * 2 + (write ? 1 : 0));
         object.reset();
-        spoil(object, from, to, rng);
         shmd_dict* d = nullptr;
         auto o = hostile::options_of(write ? 0 : SHMD_READ_ONLY);
         o.mode = SHMD_OPEN_ONLY;
-        if (shmd_open(name.c_str(), &o, &d) < 0) continue;
+        std::unique_ptr<hostile::Opened> before; // every other time it is open already
+        if (seed % 2 == 1 && shmd_open(name.c_str(), &o, &d) == 0) before = std::make_unique<hostile::Opened>(d);
+        spoil(object, from, to, rng);
+        if (d == nullptr && shmd_open(name.c_str(), &o, &d) < 0) continue;
         progress->guarded += guards.hold(d);
+        if (before) before->use();
         hostile::read_everything(d);
         if (write) {
           hostile::write_everything(d, rng);
+          if (before) before->use();
           hostile::read_everything(d);
         }
+        if (seed % 8 == 1 && shmd_backup(d, backup.c_str()) == 0) (void)unlink(backup.c_str());
+        before.reset();
         (void)shmd_close(d);
       }
       alarm(0);

@@ -35,6 +35,35 @@ shmd_attachment* attachment_of(shmd_dict* d) { return d->attachment; }
 
 } // namespace
 
+// Guard: SHMD_ASSERT in shmd_copy_out and its like (atomics.h). Machines that cannot load a word from there would be killed,
+// and users of x86 never knew; a copy that ends beyond the object reads what is not ours.
+TEST_CASE("a test build refuses to copy shared bytes from an odd address, or beyond the object", "[copy]") {
+#if defined(SHMD_ASSERTIONS)
+  alignas(8) unsigned char from[64] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, to[64] = {};
+  Dict d(unique_name("lower"));
+  const shmd_reader* reader = shmd_reader_of(d);
+  const auto signal_of = [&](auto act) {
+    Child child([&] {
+      (void)::signal(SIGABRT, SIG_DFL);
+      if (std::freopen("/dev/null", "w", stderr) == nullptr) return 1;
+      act();
+      return 0;
+    });
+    return child.join();
+  };
+  CHECK(signal_of([&] { shmd_copy_out(to, from, 9); }) == 0);
+  CHECK(signal_of([&] { shmd_copy_out(to, from + 1, 9); }) == -SIGABRT);
+  CHECK(signal_of([&] { shmd_copy_in(to + 4, from, 8); }) == -SIGABRT);
+  CHECK(signal_of([&] { (void)shmd_bytes_equal(from + 2, to, 8); }) == -SIGABRT);
+  CHECK(signal_of([&] { shmd_read_bytes(reader, to, reader->base + reader->max_size - 8, 8); }) == 0);
+  CHECK(signal_of([&] { shmd_read_bytes(reader, to, reader->base + reader->max_size - 8, 9); }) == -SIGABRT);
+  CHECK(signal_of([&] { shmd_read_bytes(reader, to, from, 8); }) == -SIGABRT);
+  CHECK(signal_of([&] { (void)shmd_read_equal(reader, from, to, 8); }) == -SIGABRT);
+#else
+  SHMDICT_SKIP("this build checks no assertions: configure with SHMDICT_ASSERTIONS");
+#endif
+}
+
 TEST_CASE("every result has a name and a sentence of its own, and an unknown one is no surprise", "[error]") {
   std::vector<std::string> names;
   for (int code = -200; code <= 200; ++code) {

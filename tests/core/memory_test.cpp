@@ -510,6 +510,139 @@ TEST_CASE("under an old snapshot, what no pin needs is cleaned, however many pin
   meter.finish("under an old snapshot");
 }
 
+constexpr std::uint64_t erased = 100000 / slow; // keys of 1 KB
+
+// Writes them; half stays if `half`.
+void put_many(Dict& d) {
+  for (std::uint64_t k = 0; k < erased; ++k) put_turn(d, k, value_of(k, 0, 1000));
+}
+void erase_many(Dict& d, bool half) {
+  for (std::uint64_t k = 0; k < erased; ++k)
+    if (!half || k % 2 == 0) support::must(shmd_erase(d, shmd_root(), &k, sizeof k), "erase");
+}
+void small_writes(Dict& d, std::uint64_t number) {
+  for (std::uint64_t i = 0; i < number; ++i) put_turn(d, erased + i % 10, value_of(i, 1, 8));
+}
+
+// Guard: shmd_dict_catch_up in shmd_snapshot_close and shmd_view_close: nobody writes afterwards, and nobody compacts.
+TEST_CASE("closing the last snapshot or view gives back what it kept, before anybody writes") {
+  for (const bool half : {false, true}) {
+    for (const bool view : {false, true}) {
+      Dict d(support::unique_name("memory"), options_of());
+      Meter meter(d, 1048);
+      put_many(d);
+      shmd_snapshot *older = nullptr, *younger = nullptr;
+      shmd_view kept{};
+      const std::uint64_t key = 1;
+      if (view) REQUIRE(shmd_view_open(d, shmd_root(), &key, sizeof key, &kept) == 0);
+      if (!view) REQUIRE(shmd_snapshot_open(d, &older) == 0);
+      REQUIRE(shmd_snapshot_open(d, &younger) == 0);
+      erase_many(d, half);
+      const auto held = meter.used();
+      shmd_snapshot_close(younger); // the older one keeps everything
+      REQUIRE(meter.used() == held);
+      if (view) shmd_view_close(d, &kept);
+      shmd_snapshot_close(older);
+      REQUIRE(d.stat().oldest_pin == UINT64_MAX);
+      meter.sample();
+      if (!half) REQUIRE(meter.used() < 12 * MiB);
+      small_writes(d, 1000);
+      meter.sample();
+      for (std::uint64_t k = 1; half && k < erased; k += 2) REQUIRE(get_key(d, k, 1000) == value_of(k, 0, 1000));
+      meter.finish(view ? "after a view was closed" : "after a snapshot was closed");
+    }
+  }
+}
+
+// Guard: the same; a removed dict counts as live until it is swept, which its remover could not do.
+TEST_CASE("closing the last snapshot gives back the dicts that were removed under it") {
+  Dict d(support::unique_name("memory"), options_of());
+  Meter meter(d, 1048);
+  const auto inner = d.child("inner");
+  for (std::uint64_t k = 0; k < erased; ++k) {
+    const auto value = value_of(k, 0, 1000);
+    support::must(shmd_put(d, inner, &k, sizeof k, value.data(), value.size(), 0), "put");
+  }
+  shmd_snapshot* s = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &s) == 0);
+  d.erase("inner");
+  REQUIRE(meter.used() > erased * 1000);
+  shmd_snapshot_close(s);
+  REQUIRE(meter.used() < 12 * MiB);
+  meter.sample();
+  meter.finish("a dict removed under a snapshot");
+}
+
+// Guard: shmd_reclaim_behind, by which each write takes a step, however few bytes it appends.
+TEST_CASE("after the holder of a snapshot was killed, writes give back what it kept") {
+  Dict d(support::unique_name("memory"), options_of());
+  Meter meter(d, 1048);
+  put_many(d);
+  support::Shared<std::atomic<int>> state;
+  support::Child holder([&] {
+    support::Handle h(d.name(), options_of());
+    shmd_snapshot* s = nullptr;
+    support::must(shmd_snapshot_open(h, &s), "snapshot");
+    *state = 1;
+    for (;;) pause();
+    return 0;
+  });
+  REQUIRE(support::eventually([&] { return *state == 1; }));
+  erase_many(d, false);
+  REQUIRE(meter.used() > erased * 1000);
+  holder.end(SIGKILL);
+  small_writes(d, 8000); // until it is noticed a segment is written, 256 KiB
+  meter.sample();
+  REQUIRE(meter.used() < 12 * MiB);
+  meter.finish("after a snapshot's holder was killed");
+}
+
+// Guard: the same, where closing cannot: shmd_dict_catch_up gives the lock away between its units, which a section must not.
+TEST_CASE("after a snapshot was closed inside a section, writes give back what it kept") {
+  Dict d(support::unique_name("memory"), options_of());
+  Meter meter(d, 1048);
+  put_many(d);
+  shmd_snapshot* s = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &s) == 0);
+  erase_many(d, false);
+  REQUIRE(shmd_lock(d, SHMD_FOREVER) == 0);
+  shmd_snapshot_close(s);
+  REQUIRE(meter.used() > erased * 1000);
+  REQUIRE(shmd_unlock(d) == 0);
+  small_writes(d, 2000);
+  meter.sample();
+  REQUIRE(meter.used() < 12 * MiB);
+  meter.finish("a snapshot closed inside a section");
+}
+
+// Guard: WAIT_FOR_UNIT in shmd_dict_catch_up: closing is no write, and waits for no section.
+TEST_CASE("closing a snapshot does not wait for another process's section") {
+  auto o = options_of();
+  o.timeout = INT64_MAX; // a write would wait for ever
+  Dict d(support::unique_name("memory"), o);
+  put_many(d);
+  shmd_snapshot* s = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &s) == 0);
+  erase_many(d, false);
+  support::Shared<std::atomic<int>> state;
+  support::Child holder([&] {
+    support::Handle h(d.name(), options_of());
+    support::must(shmd_lock(h, SHMD_FOREVER), "lock");
+    *state = 1;
+    while (*state == 1) usleep(1000);
+    return 0;
+  });
+  REQUIRE(support::eventually([&] { return *state == 1; }));
+  shmd_snapshot_close(s);
+  REQUIRE(*state == 1);
+  *state = 2;
+  REQUIRE(holder.join() == 0);
+  small_writes(d, 2000);
+  Meter meter(d, 1048);
+  meter.sample();
+  meter.finish("a snapshot closed beside a section");
+}
+
 // Guard: shmd_dict_drain goes on until what the removal left sparse is cleaned, too.
 TEST_CASE("erasing one of two interleaved subtrees gives its memory back at once") {
   Dict d(support::unique_name("memory"), options_of());

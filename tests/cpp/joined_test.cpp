@@ -50,9 +50,9 @@ TEST_CASE("a call of several writes that fails by half spoils the transaction th
     fails_by_half(own.d, [](auto& tx) { tx.assign(std::map<std::string, int>{{"a", 1}, {too_long, 2}}); });
   }
   SECTION("update") {
-    Own<Ints> own("update");
-    own.d["old"] = 1;
-    fails_by_half(own.d, [](auto& tx) { tx.update(std::map<std::string, int>{{"a", 1}, {too_long, 2}}); });
+    Own<Trees> own("update");
+    own.d["x"]["old"] = 1;
+    fails_by_half(own.d, [](auto& tx) { tx.update(Trees::local_type{{"a", {{"b", 1}}}, {"c", {{too_long, 2}}}}); });
   }
   SECTION("a nested dict replaced") {
     Own<Trees> own("nested");
@@ -83,6 +83,17 @@ TEST_CASE("a call that fails before it wrote anything spoils nothing") {
     tx["x"]["c"] = 3;
   });
   CHECK(own.d.to_map() == Trees::local_type{{"x", {{"a", 1}, {"c", 3}}}, {"y", {{"b", 2}}}});
+}
+
+TEST_CASE("values that are stored together are all looked at before the first is written") {
+  Own<Ints> own("together");
+  own.d["old"] = 1;
+  own.d.transact([](auto& tx) {
+    CHECK_THROWS_AS(tx.update(std::map<std::string, int>{{"a", 1}, {too_long, 2}}), shm::error);
+    tx["b"] = 2;
+  });
+  CHECK_THROWS_AS(own.d.update(std::map<std::string, int>{{"c", 1}, {too_long, 2}}), shm::error);
+  CHECK(own.d.to_map() == Ints::local_type{{"old", 1}, {"b", 2}});
 }
 
 TEST_CASE("json: an object that is stored by half spoils the transaction") {

@@ -664,12 +664,42 @@ TEST_CASE("killed anywhere in an update and a transaction that a serializer refu
        }});
 }
 TEST_CASE("killed anywhere in a transaction that is as long as to grow its redo list's memory") {
-  run({small(), [](World& w) { put_many(w, 0, 3, 20); },
+  run({small(), [](World& w) { put_many(w, 0, 1200, 20); },
        [](World& w) {
          w.begin();
-         put_many(w, 0, 600, 40);
+         put_many(w, 0, 1200, 40); /* a word of the list for each: new ones need less */
          w.commit();
        }});
+}
+namespace {
+std::vector<std::pair<std::string, std::string>> entries(std::size_t from, std::size_t to, std::size_t size) {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (std::size_t k = from; k < to; ++k) all.emplace_back(number(k), value_of(size, k));
+  return all;
+}
+} // namespace
+TEST_CASE("killed anywhere in a batch over old keys, new keys and a dict") {
+  run({small(), a_tree, [](World& w) {
+         auto all = entries(0, 12, 30);
+         all.emplace_back("de", "no dict any more");
+         all.emplace_back(number(3), "twice");
+         w.put_all({}, all);
+       }});
+}
+TEST_CASE("killed anywhere in a batch that lets a nested dict grow and split") {
+  run({small(), a_tree, [](World& w) { w.put_all({"de", "districts"}, entries(3, 500, 10)); }});
+}
+TEST_CASE("killed anywhere in batches within a transaction, and while a snapshot is held") {
+  Scenario s = {small(), a_tree, [](World& w) {
+                  w.put_all({}, entries(0, 5, 30));
+                  w.begin();
+                  w.put_all({}, entries(2, 8, 40));
+                  w.erase({number(3)});
+                  w.put_all({}, entries(3, 5, 9000));
+                  w.commit();
+                }};
+  s.snapshot = true;
+  run(s);
 }
 TEST_CASE("killed anywhere in writes while a snapshot is held") {
   Scenario s = {small(), a_tree, [](World& w) {

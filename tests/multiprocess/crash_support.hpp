@@ -126,6 +126,18 @@ class World {
     t.values[path.back()] = value;
     step();
   }
+  // All of them into one dict, as one call.
+  void put_all(const Path& dict, const std::vector<std::pair<std::string, std::string>>& entries) {
+    std::vector<shmd_pair> pairs;
+    for (const auto& [k, v] : entries) pairs.push_back({k.data(), k.size(), v.data(), v.size()});
+    if (d_) check(shmd_put_many(d_, node(dict, dict.size()), pairs.data(), pairs.size(), 0), "put_many", dict);
+    Tree& t = at(dict, dict.size());
+    for (const auto& [k, v] : entries) {
+      t.dicts.erase(k);
+      t.values[k] = v;
+    }
+    step();
+  }
   void erase(const Path& path) {
     if (d_) check(shmd_erase(d_, parent(path), key(path), size(path)), "erase", path);
     Tree& t = at(path, path.size() - 1);

@@ -19,15 +19,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "assertion.h"
+
 #if defined(__x86_64__)
 #include <emmintrin.h>
 #endif
 
 #if defined(__SANITIZE_THREAD__)
 #define SHMD_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define SHMD_ASAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SHMD_TSAN 1
+#elif __has_feature(address_sanitizer)
+#define SHMD_ASAN 1
 #endif
 #endif
 
@@ -36,6 +42,7 @@
 #define SHMD_PREFETCH(p) __builtin_prefetch(p)
 #define SHMD_NOINLINE __attribute__((noinline))
 #define SHMD_INLINE static inline __attribute__((always_inline))
+#define SHMD_APART static __attribute__((noinline, unused)) /* in a header, and not to be mixed with its callers */
 
 #if defined(SHMD_CRASH_POINTS)
 #ifdef __cplusplus
@@ -52,8 +59,18 @@ void shmd_crash_point(void); /* redo.c: counts, and kills the process at the cho
 
 /* ---- loads ---------------------------------------------------------------------------------------------------------- */
 
-SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+/* Of every access: x86-64 bears a word at any address, other machines end the process. */
+SHMD_INLINE int shmd_is_aligned(const void* p) { return ((uintptr_t)p & 7) == 0; }
+
+SHMD_INLINE uint64_t shmd_load_acquire(const uint64_t* p) {
+  SHMD_ASSERT(shmd_is_aligned(p));
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
 SHMD_INLINE uint32_t shmd_load32_acquire(const uint32_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SHMD_INLINE int shmd_load_int_acquire(const int* p) {
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+} /* of this process */
+SHMD_INLINE void shmd_store_int_release(int* p, int v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* The load of a store-then-load handshake: not before earlier atomic operations, on any machine. */
 SHMD_INLINE uint64_t shmd_load_seq(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -61,6 +78,7 @@ SHMD_INLINE uint64_t shmd_load_relaxed(const uint64_t* p) { return __atomic_load
 /* ---- stores --------------------------------------------------------------------------------------------------------- */
 
 SHMD_INLINE void shmd_store_release(uint64_t* p, uint64_t v) {
+  SHMD_ASSERT(shmd_is_aligned(p));
   SHMD_CRASH_POINT();
   __atomic_store_n(p, v, __ATOMIC_RELEASE);
 }
@@ -135,17 +153,21 @@ SHMD_INLINE void shmd_fork_handler_end(void) {
  * Copies of shared bytes that may be overwritten meanwhile. The reader validates afterwards and throws torn bytes away;
  * each word is still an atomic access, so that no compiler may read it twice or invent values.
  * On x86-64 (total store order) ordinary vector moves behind a compiler barrier have acquire and release strength;
- * elsewhere, and under ThreadSanitizer, it is word by word. `from` and `to` in shared memory are 8-byte aligned. */
+ * elsewhere, and under the sanitizers, which then see what other machines do, it is word by word. What is shared, `from` of
+ * a copy out and `to` of a copy in, is 8-byte aligned, and whole words of it are accessed: never pass memory of one's own
+ * there. Bytes of the object are best copied by shmd_read_bytes() and compared by shmd_read_equal(), read.h. */
 
-#if defined(__x86_64__) && !defined(SHMD_TSAN)
+#if defined(__x86_64__) && !defined(SHMD_TSAN) && !defined(SHMD_ASAN)
 #define SHMD_PLAIN_COPIES 1 /* between two shmd_compiler_barrier() any copying function will do */
 SHMD_INLINE void shmd_compiler_barrier(void) { __asm__ __volatile__("" ::: "memory"); }
 SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
+  SHMD_ASSERT(shmd_is_aligned(from));
   __asm__ __volatile__("" ::: "memory");
   memcpy(to, from, size);
   __asm__ __volatile__("" ::: "memory");
 }
 SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
+  SHMD_ASSERT(shmd_is_aligned(to));
   SHMD_CRASH_POINT();
   __asm__ __volatile__("" ::: "memory");
   memcpy(to, from, size);
@@ -153,6 +175,7 @@ SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
 }
 SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t size) {
   int equal;
+  SHMD_ASSERT(shmd_is_aligned(shared));
   __asm__ __volatile__("" ::: "memory");
   equal = size == 8 ? memcmp(shared, own, 8) == 0 : memcmp(shared, own, size) == 0;
   __asm__ __volatile__("" ::: "memory");
@@ -162,6 +185,7 @@ SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t siz
 SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
   unsigned char* out = (unsigned char*)to;
   const uint64_t* in = (const uint64_t*)from;
+  SHMD_ASSERT(shmd_is_aligned(from));
   for (; size >= 8; size -= 8, out += 8, ++in) {
     const uint64_t w = __atomic_load_n(in, __ATOMIC_ACQUIRE);
     memcpy(out, &w, 8);
@@ -175,6 +199,7 @@ SHMD_INLINE void shmd_copy_out(void* to, const void* from, size_t size) {
 SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
   const unsigned char* in = (const unsigned char*)from;
   uint64_t* out = (uint64_t*)to;
+  SHMD_ASSERT(shmd_is_aligned(to));
   SHMD_CRASH_POINT();
   for (; size >= 8; size -= 8, in += 8, ++out) {
     uint64_t w;
@@ -190,6 +215,7 @@ SHMD_INLINE void shmd_copy_in(void* to, const void* from, size_t size) {
 SHMD_INLINE int shmd_bytes_equal(const void* shared, const void* own, size_t size) {
   const unsigned char* b = (const unsigned char*)own;
   const uint64_t* a = (const uint64_t*)shared;
+  SHMD_ASSERT(shmd_is_aligned(shared));
   for (; size >= 8; size -= 8, b += 8, ++a) {
     uint64_t w;
     memcpy(&w, b, 8);

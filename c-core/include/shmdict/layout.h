@@ -180,7 +180,8 @@ typedef struct shmd_slot {
   uint64_t pid_space;   /* which PID namespace `pid` counts in, 0 = unknown */
   uint64_t incarnation; /* from control.incarnations: which of the slot's owners, never twice the same */
   uint64_t attached_at; /* ns of the monotonic clock, for display */
-  uint64_t pad[6];
+  uint64_t mapped_at;   /* where the process has the object in its memory; 0 = unknown */
+  uint64_t pad[5];
 } shmd_slot;
 
 /* Pins stand apart, eight to a line, so that a scan is short: UINT64_MAX = none. The low bit of a pin marks it as not

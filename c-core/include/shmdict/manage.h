@@ -21,7 +21,8 @@ extern "C" {
 SHMD_API int shmd_random_name(char buffer[SHMD_RANDOM_NAME]);
 
 /* The descriptor behind a handle, for handing the object to another process (SCM_RIGHTS, or dup() and exec: it closes on
- * exec itself); options.fd opens it there. It belongs to the handle: do not close it. -1 if d is NULL. */
+ * exec itself); options.fd opens it there. It belongs to the handle: do not close it. -1 if d is NULL, or if the program has
+ * closed it. */
 SHMD_API int shmd_native_fd(const shmd_dict* d);
 
 /* ---- all objects -------------------------------------------------------------------------------------------------- */

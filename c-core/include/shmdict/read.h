@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 #define SHMD_READ_SLACK (UINT64_C(8) << 16) /* the longest array that a reference, however corrupt, can claim */
+#define SHMD_READ_SMALL UINT64_C(32767)     /* bytes: a longer value is copied only if its segment has memory for it */
 #define SHMD_READ_TRIES 64
 #define SHMD_MAX_NESTING 4096
 
@@ -62,7 +63,43 @@ SHMD_INLINE uint64_t shmd_hash_key(uint64_t seed, const void* key, size_t size) 
   return shmd_hash_bytes(seed, key, size);
 }
 
-/* A record, taken apart: each shared word was read once and the whole lies inside the object. */
+SHMD_INLINE int shmd_in_object(const shmd_reader* r, const void* shared, uint64_t size) {
+  const uintptr_t offset = (uintptr_t)shared - (uintptr_t)r->base;
+  return offset < r->max_size && SHMD_PAD8(size) <= r->max_size - offset;
+}
+/* Copies bytes of the object to memory of one's own, or compares them with it; checked by the caller to lie within. */
+SHMD_INLINE void shmd_read_bytes(const shmd_reader* r, void* to, const void* shared, size_t size) {
+  SHMD_ASSERT(shmd_in_object(r, shared, size));
+  shmd_copy_out(to, shared, size);
+}
+SHMD_INLINE int shmd_read_equal(const shmd_reader* r, const void* shared, const void* own, size_t size) {
+  SHMD_ASSERT(shmd_in_object(r, shared, size));
+  return shmd_bytes_equal(shared, own, size);
+}
+
+/* Whether [offset, offset + size), a record or the beginning of one, has memory, as its segment says: what has none must not
+ * be touched, for the system would give it some. Asked for large records only; a small one ends within the slack. It takes
+ * no reader, whose constants then stay in registers. The words of the first pages that it goes by may be anything.
+ * SYNC recycle: `allocated` of a segment that readers may still be in is lowered only after the counter has moved. */
+SHMD_APART int shmd_read_has_memory(const unsigned char* base, uint64_t limit, uint64_t offset, uint64_t size) {
+  const shmd_superblock* super = (const shmd_superblock*)(const void*)base;
+  const shmd_control* control = (const shmd_control*)(const void*)(base + SHMD_CONTROL_OFFSET);
+  const uint64_t data = shmd_load_acquire(&super->data_offset), table = shmd_load_acquire(&super->segments_offset);
+  const uint32_t shift = shmd_load32_acquire(&super->segment_shift) & 63;
+  uint64_t id, begin, allocated;
+  if (offset < data || offset >= limit || size > limit + SHMD_READ_SLACK - offset || table >= limit || (table & 7) != 0)
+    return 0;
+  id = (offset - data) >> shift;
+  begin = offset - data - (id << shift);
+  if (id >= (limit - table) / sizeof(shmd_segment) ||
+      id >= shmd_load_acquire(&control->segments_allocated) / sizeof(shmd_segment))
+    return 0;
+  allocated = shmd_load_acquire(&((const shmd_segment*)(const void*)(base + table))[id].allocated);
+  return begin <= allocated && size <= allocated - begin;
+}
+
+/* A record, taken apart: each shared word was read once, the whole lies inside the object, and what is
+ * large of it has memory. */
 typedef struct shmd_record_view {
   uint64_t offset;
   uint64_t position;
@@ -103,7 +140,7 @@ SHMD_INLINE int shmd_record_read(const shmd_reader* r, uint64_t offset, shmd_rec
   v->key = r->base + offset + header;
   v->value = v->key + SHMD_PAD8(v->key_size);
   v->size = header + SHMD_PAD8(v->key_size) + SHMD_PAD8(v->value_size);
-  return v->size <= r->max_size - offset;
+  return SHMD_LIKELY(v->value_size <= SHMD_READ_SMALL) || shmd_read_has_memory(r->base, r->limit, offset, v->size);
 }
 
 /* Id 0 with a generation is no dict at all. One comparison, as `id` alone would be. */
@@ -179,12 +216,20 @@ SHMD_INLINE int shmd_read_array(const shmd_reader* r, uint64_t ref, uint32_t has
 
 /* What a look-up found: the slot, and the record as far as a read needs it. */
 typedef struct shmd_found {
-  const uint64_t* at;         /* the slot */
-  uint64_t slot;              /* what was in it */
-  const unsigned char* value; /* in shared memory, `value_size` bytes within the object */
+  const uint64_t* at; /* the slot */
+  uint64_t slot;      /* what was in it */
+  const unsigned char*
+      value; /* in shared memory; to be read, or room made for it, only if shmd_read_within() says so */
   uint64_t value_size;
   uint32_t kind; /* of the record, and flags */
 } shmd_found;
+
+/* Whether the value lies within the object and, if it is large, in memory that its segment has. */
+SHMD_INLINE int shmd_read_within(const shmd_reader* r, const shmd_found* f) {
+  const uint64_t offset = f->slot & SHMD_WORD_MASK; /* of the record */
+  return SHMD_LIKELY(f->value_size <= SHMD_READ_SMALL) ||
+         shmd_read_has_memory(r->base, r->limit, offset, (uint64_t)(f->value - r->base) - offset + f->value_size);
+}
 
 /* Takes a slot whose tag fits. 0 it refers to the key (a PUT or NODE record), SHMD_NOT_FOUND to a ghost of it,
  * SHMD_KEPT to something else, SHMD_ERR_CORRUPT. */
@@ -200,10 +245,7 @@ SHMD_INLINE int shmd_read_slot(const shmd_reader* r, const uint64_t* at, uint64_
   if (SHMD_UNLIKELY(f->kind & (SHMD_REC_PREVIOUS | SHMD_REC_EXPIRY)))
     value += (f->kind & SHMD_REC_PREVIOUS ? 8u : 0u) + (f->kind & SHMD_REC_EXPIRY ? 8u : 0u);
   if (SHMD_UNLIKELY(SHMD_SHAPE_KEY(shape) != key_size)) return SHMD_KEPT;
-  /* keys longer than the slack may not end beyond the object */
-  if (SHMD_UNLIKELY(offset + value + SHMD_PAD8(key_size) + (shape >> 32) > r->limit + SHMD_READ_SLACK))
-    return SHMD_ERR_CORRUPT;
-  if (SHMD_UNLIKELY(!shmd_bytes_equal(record + value, key, key_size))) return SHMD_KEPT;
+  if (SHMD_UNLIKELY(!shmd_read_equal(r, record + value, key, key_size))) return SHMD_KEPT;
   f->at = at;
   f->slot = slot;
   f->value = record + value + SHMD_PAD8(key_size);
@@ -256,14 +298,15 @@ SHMD_INLINE int shmd_read_once(const shmd_reader* r, shmd_node node, uint64_t ha
   if (SHMD_UNLIKELY(result != 0)) return result;
   result = shmd_read_find(r, ref, hash, key, key_size, &f);
   if (SHMD_UNLIKELY(result != 0)) return result;
-  *size = f.value_size;
   if (SHMD_UNLIKELY((f.kind & SHMD_REC_KIND) != SHMD_REC_PUT))
     return (f.kind & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  if (SHMD_UNLIKELY(!shmd_read_within(r, &f))) return SHMD_ERR_CORRUPT;
+  *size = f.value_size;
   if (SHMD_UNLIKELY(f.value_size > capacity)) return SHMD_TRUNCATED;
   if (f.value_size == 8)
-    shmd_copy_out(buffer, f.value, 8);
+    shmd_read_bytes(r, buffer, f.value, 8);
   else
-    shmd_copy_out(buffer, f.value, f.value_size);
+    shmd_read_bytes(r, buffer, f.value, f.value_size);
   return 0;
 }
 
@@ -296,6 +339,7 @@ SHMD_INLINE int shmd_read_locate(const shmd_reader* reader, shmd_node node, uint
   if (SHMD_LIKELY(result == 0)) result = shmd_read_find(&r, ref, hash, key, key_size, f);
   if (SHMD_LIKELY(result == 0) && SHMD_UNLIKELY((f->kind & SHMD_REC_KIND) != SHMD_REC_PUT))
     result = (f->kind & SHMD_REC_KIND) == SHMD_REC_NODE ? SHMD_ERR_IS_A_DICT : SHMD_ERR_CORRUPT;
+  if (SHMD_LIKELY(result == 0) && SHMD_UNLIKELY(!shmd_read_within(&r, f))) result = SHMD_ERR_CORRUPT;
   /* SYNC recycle: as in shmd_read_get. */
   return SHMD_LIKELY(shmd_load_acquire(&shmd_reader_control(&r)->recycle) == *before) ? result : SHMD_ERR_BUSY;
 }
@@ -377,9 +421,9 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   if (SHMD_UNLIKELY(at >= limit)) return SHMD_READ_NOT_PLAIN;
   record = (const uint64_t*)(const void*)(base + at);
   if (SHMD_UNLIKELY(shmd_load_acquire(record + 2) != SHMD_SHAPE(key_size, SHMD_REC_PUT, value_size) ||
-                    !shmd_bytes_equal(record + 3, key, key_size)))
+                    !shmd_read_equal(reader, record + 3, key, key_size)))
     return SHMD_READ_NOT_PLAIN; /* a tag in common, or a record of another shape */
-  shmd_copy_out(value, record + 4, value_size);
+  shmd_read_bytes(reader, value, record + 4, value_size);
   /* SYNC recycle: as in shmd_read_get. */
   return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? 0 : SHMD_READ_NOT_PLAIN;
 }

@@ -66,7 +66,7 @@ extern "C" {
   X(-16, TOO_MANY_COLLISIONS, "too many keys collide: more than the index can part; use other keys") \
   X(-17, KEY_TOO_LONG, "key too long: at most 65535 bytes") \
   X(-18, VALUE_TOO_LONG, "value too long: at most 2 GiB and half of max_size") \
-  X(-19, TRANSACTION_TOO_LARGE, "transaction too large: about 250,000 keys fit into one; split it into several") \
+  X(-19, TRANSACTION_TOO_LARGE, "transaction too large: max_size / 256 keys fit into one; split it into several") \
   X(-20, CLOSED, "the handle is closed") \
   X(-21, REMOVED, "the nested dict was erased or replaced") \
   X(-22, READ_ONLY, "the handle is read-only") \
@@ -255,6 +255,18 @@ SHMD_API int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t
 SHMD_API int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value,
                       size_t value_size, uint32_t flags);
 
+/* Stores many values as one commit, under one hold of the lock: all of them or, on any error, none. Costs less for each than
+ * shmd_put. Of a key that comes twice the last value stays. In a transaction of the calling thread it is part of that.
+ * 0; with flags (as of shmd_put) SHMD_EXISTS or SHMD_NOT_FOUND if there were pairs that these left out. INVALID_ARGUMENT,
+ * KEY_TOO_LONG and VALUE_TOO_LONG name the pair by its number, from 0. */
+typedef struct shmd_pair {
+  const void* key;
+  size_t key_size;
+  const void* value;
+  size_t value_size;
+} shmd_pair;
+SHMD_API int shmd_put_many(shmd_dict* d, shmd_node node, const shmd_pair* pairs, size_t count, uint32_t flags);
+
 /* Removes a value or a whole subtree. SHMD_NOT_FOUND if there is none. */
 SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size);
 
@@ -346,9 +358,10 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
 
 /* A transaction: takes the lock (results of shmd_lock; after SHMD_TIMED_OUT none is open); changes of the calling thread
  * stay private until commit makes them visible all at once (to snapshots and followers; single reads may see keys of one
- * commit one after the other) or abort forgets them.
- * Size: a commit may change 256 Ki words of shared state (max_size / 256 words if that is less), which is about 250,000
- * keys put or erased, whatever the size of their values; beyond, TRANSACTION_TOO_LARGE.
+ * commit one after the other, and what it stores in a nested dict before it erases that) or abort forgets them.
+ * Size: a commit may change max_size / 256 words of shared state (at least 4096, at most 2^28): one for each value that is
+ * replaced, two for each key that is erased, whatever the size of the values; keys that are new hardly count. Beyond,
+ * TRANSACTION_TOO_LARGE.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
  * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
  * commit fails with the same error and nothing changed. */
@@ -370,7 +383,9 @@ typedef struct shmd_iter shmd_iter;
 
 /* The whole tree as it was after one commit, blocking nobody. Holds old versions back until closed. On a read-only
  * handle nothing is held back: calls answer BUSY once a writer has committed since. Inside the calling thread's own
- * transaction it shows that transaction's state and must be closed before it ends. */
+ * transaction it shows that transaction's state and must be closed before it ends. Closing the oldest one of all gives back
+ * what it alone kept: many short holds of the lock if that is much. What it cannot (inside a section of the calling thread's,
+ * or if another one's keeps the lock for over 100 ms) later writes give back. */
 SHMD_API int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out);
 SHMD_API void shmd_snapshot_close(shmd_snapshot* s);
 SHMD_API uint64_t shmd_snapshot_position(const shmd_snapshot* s); /* log position it shows; 0 of NULL */
@@ -394,7 +409,8 @@ SHMD_API int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out);
 SHMD_API int shmd_iter_next(shmd_iter* it, shmd_entry* entry);
 SHMD_API void shmd_iter_close(shmd_iter* it);
 
-/* The value in place: pinned, never revoked, until shmd_view_close. Keep it short: it holds memory back. Not on
+/* The value in place: pinned, never revoked, until shmd_view_close. Keep it short: it holds memory back, which closing gives
+ * back as shmd_snapshot_close does. Not on
  * read-only handles (READ_ONLY), not inside a transaction (IN_TRANSACTION). */
 typedef struct shmd_view {
   const void* data;

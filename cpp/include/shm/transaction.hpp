@@ -6,9 +6,8 @@
 // It holds the dict's lock: other writers wait, readers go on and see the state before. Its own thread sees its changes,
 // also through the dict itself: d["a"] by the same thread is part of it. Snapshots taken inside end before it.
 // Lifetime: it must end in the thread that began it, before its dict is closed.
-// Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large (about 250,000 keys fit into
-// one, fewer if max_size is below 64 MiB; the size of values does not count) at a write or at commit: the whole is then
-// forgotten. A single write that throws leaves nothing in the transaction, which may go on. A call of several writes (assign,
+// Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large (max_size / 256 values can be
+// replaced in one; their size does not count, and new keys hardly do) at a write or at commit: the whole is then forgotten. A single write that throws leaves nothing in the transaction, which may go on. A call of several writes (assign,
 // update, a nested dict, a json object) that throws when it has written some spoils the transaction: whatever follows, commit
 // included, throws aborted, and nothing of it is stored.
 #pragma once

@@ -58,6 +58,7 @@ def quick():
             Run(ours + SERVERS, ["get", "put"], seconds=0.05),
             Run(ours + LOCAL[:1] + BOOST + ["lmdb"], ["get", "put"], keys=MILLION),
             Run(ours + ["lmdb"], ["iterate"], keys=MILLION, seconds=0.05),
+            Run(ours + ["lmdb"], ["put", "transact", "update"], seconds=0.08),
             Run(ours + BOOST, ["get", "mix95", "put"], processes=2),
             Run(ours + BOOST, ["get", "mix95"], keys=MILLION, processes=2),
             Run(ours + BOOST_LOCKS, ["get"], key_type="string24", value_bytes=100, seconds=0.08),

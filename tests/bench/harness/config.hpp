@@ -22,6 +22,8 @@ enum class workload {
   counter,    // += 1
   insert,     // of keys that are not there; always followed by
   erase,      // of the same keys
+  transact,   // puts, a thousand in one transaction each
+  update,     // puts, a thousand by one call each
   iterate,    // all entries, counted one by one
 };
 

@@ -14,6 +14,8 @@
 //   bool view(argument_t<K>, std::uint64_t& sum)         uses the value where it lies
 //   void put_locked(argument_t<K>, const V&)
 //   void add(argument_t<K>)                              += 1
+//   void transact(const K*, std::size_t, values<V>&)      puts, as one transaction
+//   void update(const K*, std::size_t, values<V>&)        puts, by one call
 //   std::uint64_t iterate(std::uint64_t& sum)            visits all, returns how many
 //   std::size_t memory() const                           bytes in use
 //   static constexpr std::size_t batch; void get_batch(const K*, std::size_t, std::uint64_t& sum)
@@ -100,6 +102,10 @@ class measured final : public system {
         return requires(P p, argument_t<K> k, V v) { p.put_locked(k, v); };
       case workload::counter:
         return requires(P p, argument_t<K> k) { p.add(k); };
+      case workload::transact:
+        return requires(P p, const K* k, values<V> v) { p.transact(k, std::size_t{1}, v); };
+      case workload::update:
+        return requires(P p, const K* k, values<V> v) { p.update(k, std::size_t{1}, v); };
       case workload::iterate:
         return requires(P p, std::uint64_t s) { p.iterate(s); };
       case workload::get:
@@ -176,6 +182,14 @@ class measured final : public system {
         return once(s, k.fresh, s.inserted, 1e9, latencies, [&](const K& key) {
           if (!peer_.erase(pass(key))) lost();
         });
+      case workload::transact:
+        if constexpr (requires(P p, const K* k, values<V> v) { p.transact(k, std::size_t{1}, v); })
+          return together(k.keys, seconds, [&](const K* keys, std::size_t n) { peer_.transact(keys, n, s.value); });
+        break;
+      case workload::update:
+        if constexpr (requires(P p, const K* k, values<V> v) { p.update(k, std::size_t{1}, v); })
+          return together(k.keys, seconds, [&](const K* keys, std::size_t n) { peer_.update(keys, n, s.value); });
+        break;
       case workload::iterate:
         if constexpr (requires(P p, std::uint64_t x) { p.iterate(x); }) return iterate(s, seconds);
         break;
@@ -287,12 +301,24 @@ class measured final : public system {
   }
 
   outcome batches(state& s, const std::vector<K>& keys, double seconds) requires batched {
+    return in_parts_of(P::batch, keys, seconds,
+                       [&](const K* first, std::size_t count) { peer_.get_batch(first, count, s.sum); });
+  }
+
+  template <class Op>
+  outcome together(const std::vector<K>& keys, double seconds, Op op) {
+    static_cast<void>(in_parts_of(1000, keys, seconds / 5, op)); // as loop() does
+    return in_parts_of(1000, keys, seconds, op);
+  }
+
+  template <class Op>
+  outcome in_parts_of(std::size_t most, const std::vector<K>& keys, double seconds, Op op) {
     outcome o;
     const stopwatch watch(config_.cpu_time);
     std::size_t at = 0;
     do {
-      const std::size_t count = std::min<std::size_t>(P::batch, keys.size() - at);
-      peer_.get_batch(keys.data() + at, count, s.sum);
+      const std::size_t count = std::min(most, keys.size() - at);
+      op(keys.data() + at, count);
       at = at + count == keys.size() ? 0 : at + count;
       o.operations += count;
       o.seconds = watch.seconds();

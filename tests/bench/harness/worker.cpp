@@ -67,7 +67,7 @@ class process_run {
         for (std::size_t i = 0; i < peers_.size(); ++i) both(w, round, order(round, i), worker, false);
     if (!config_.latency) return;
     for (const auto w : config_.workloads)
-      if (w != workload::iterate)
+      if (w < workload::transact) // those of which each operation can be timed
         for (std::size_t i = 0; i < peers_.size(); ++i) both(w, 0, i, worker, true);
   }
 
@@ -206,6 +206,10 @@ const char* to_string(workload w) {
       return "insert";
     case workload::erase:
       return "erase";
+    case workload::transact:
+      return "transact";
+    case workload::update:
+      return "update";
     case workload::iterate:
       return "iterate";
   }

@@ -63,6 +63,13 @@ class lmdb {
     store(txn, key, value);
     must(mdb_txn_commit(txn));
   }
+  void transact(const K* keys, std::size_t count, values<V>& v) {
+    MDB_txn* txn = nullptr;
+    must(mdb_txn_begin(env_, nullptr, 0, &txn));
+    for (std::size_t i = 0; i < count; ++i) store(txn, pass(keys[i]), v.next());
+    must(mdb_txn_commit(txn));
+  }
+  void update(const K* keys, std::size_t count, values<V>& v) { transact(keys, count, v); } // it has no other way
   void add(argument_t<K> key) requires std::is_same_v<V, std::int64_t> {
     MDB_txn* txn = nullptr;
     must(mdb_txn_begin(env_, nullptr, 0, &txn));

@@ -58,6 +58,17 @@ class shmdict {
     const shm::guard guard(dict_);
     at(key) = value;
   }
+  void transact(const K* keys, std::size_t count, values<V>& v) requires(!std::is_same_v<K, path>) {
+    dict_.transact([&](auto& tx) {
+      for (std::size_t i = 0; i < count; ++i) tx[pass(keys[i])] = v.next();
+    });
+  }
+  void update(const K* keys, std::size_t count, values<V>& v) requires(!std::is_same_v<K, path>) {
+    thread_local std::vector<std::pair<typename dict::key_type, V>> range;
+    range.clear();
+    for (std::size_t i = 0; i < count; ++i) range.emplace_back(pass(keys[i]), v.next());
+    dict_.update(range);
+  }
   void add(argument_t<K> key) requires(!is_text<V>) { at(key) += 1; }
   std::uint64_t iterate(std::uint64_t& sum) const requires(!std::is_same_v<K, path>) {
     std::uint64_t count = 0;

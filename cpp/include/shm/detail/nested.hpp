@@ -132,8 +132,7 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
 
   explicit dict_proxy(const Place& place) : base(place) {}
 
-  // A list, map, dict, ref or other nested dict: replaces the subtree in one commit. More than about 250,000 keys, those
-  // of all levels together, are transaction_too_large, and nothing changed: fill another key in parts, or clear and fill.
+  // A list, map, dict, ref or other nested dict: replaces the subtree in one commit.
   void operator=(const local_type& entries) && { assign(entries); }
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(dict_proxy&& other) && { assign(std::move(other).value()); }

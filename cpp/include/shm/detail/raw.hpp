@@ -56,7 +56,7 @@ int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key
   }
 #endif
   buffer<256> bytes(size);
-  shmd_copy_out(bytes.data(), found.value, size);
+  shmd_read_bytes(reader, bytes.data(), found.value, size);
   if (!shmd_read_still(reader, before)) return SHMD_READ_NOT_PLAIN;
   out = decode<V>(bytes.data(), size);
   return 0;

@@ -90,12 +90,67 @@ local_t<dict<K, V>> load_dict(shmd_snapshot* s, shmd_node node) {
   return out;
 }
 
-// Writes into a dict that is there. 0 or the core's first error; throws what serializers throw.
+// Keys and values of a range as bytes, to be stored together by one call of the core. Bytes of strings and the like are those
+// of the range where its elements stay while it is kept; all others are copied. Throws what serializers throw.
 template <class K, class V>
-int store_entry(shmd_dict* d, shmd_node node, arg_t<K> key, const local_t<V>& value) {
-  const encoded_key<K> k(key);
-  return tree<V>::store(d, node, k.data(), k.size(), value);
-}
+class encoded_pairs {
+ public:
+  template <class Range>
+  explicit encoded_pairs(const Range& range) {
+    if constexpr (has_size<Range>::value) pairs_.reserve(static_cast<std::size_t>(range.size()));
+    for (const auto& [key, value] : range) add<keeps_elements<Range>::value>(key, value);
+  }
+  encoded_pairs(const encoded_pairs&) = delete;
+  encoded_pairs& operator=(const encoded_pairs&) = delete;
+
+  int put(shmd_dict* d, shmd_node node) const { return shmd_put_many(d, node, pairs_.data(), pairs_.size(), 0); }
+
+ private:
+  template <class R, class = void>
+  struct has_size : std::false_type {};
+  template <class R>
+  struct has_size<R, std::void_t<decltype(std::declval<const R&>().size())>> : std::true_type {};
+  template <class R, class = void>
+  struct keeps_elements : std::false_type {};
+  template <class R>
+  struct keeps_elements<R,
+                        std::enable_if_t<std::is_lvalue_reference_v<decltype(*std::begin(std::declval<const R&>()))> &&
+                                         std::is_convertible_v<typename std::iterator_traits<decltype(std::begin(
+                                                                   std::declval<const R&>()))>::iterator_category,
+                                                               std::forward_iterator_tag>>> : std::true_type {};
+
+  template <bool Kept, class Key, class Value>
+  void add(const Key& key, const Value& value) {
+    shmd_pair p; // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below
+    p.key = bytes < K, true, Kept && std::is_same_v < Key, K >> (key, p.key_size);
+    p.value = bytes < V, false, Kept && std::is_same_v < Value, local_t < V >>> (value, p.value_size);
+    pairs_.push_back(p);
+  }
+  template <class T, bool Key, bool Kept>
+  const void* bytes(std::conditional_t<Key, arg_t<T>, const local_t<T>&> v, std::size_t& size) {
+    const encoded<T, Key> e(v);
+    size = e.size();
+    if constexpr (Kept && is_bytes<T>) return e.data();
+    if (size > left_) more(size);
+    unsigned char* const copy = next_;
+    if (size != 0) std::memcpy(copy, e.data(), size);
+    next_ += size;
+    left_ -= size;
+    return copy;
+  }
+  SHM_COLD void more(std::size_t size) {
+    constexpr std::size_t block = 16384;
+    left_ = size > block ? size : block;
+    blocks_.emplace_back(new unsigned char[left_]);
+    next_ = blocks_.back().get();
+  }
+
+  std::vector<shmd_pair> pairs_;
+  std::vector<std::unique_ptr<unsigned char[]>> blocks_;
+  unsigned char* next_ = nullptr;
+  std::size_t left_ = 0;
+};
+
 // Ranges of pairs that local data is made of by copying: not what converts to local data, options or a name anyway.
 template <class R, class = void>
 struct pair_range : std::false_type {};
@@ -117,13 +172,20 @@ struct iterator_pair {
   It end() const { return last; }
 };
 
+// Writes into a dict that is there. 0 or the core's first error; throws what serializers throw. Nested dicts are stored one
+// after the other: within a transaction, or before anybody sees the dict.
 template <class K, class V, class Range>
 int store_range(shmd_dict* d, shmd_node node, const Range& range) {
-  for (const auto& [key, value] : range) {
-    const int result = store_entry<K, V>(d, node, key, value);
-    if (result < 0) return result;
+  if constexpr (is_nested<V>) {
+    for (const auto& [key, value] : range) {
+      const encoded_key<K> k(key);
+      const int result = tree<V>::store(d, node, k.data(), k.size(), value);
+      if (result < 0) return result;
+    }
+    return 0;
+  } else {
+    return encoded_pairs<K, V>(range).put(d, node);
   }
-  return 0;
 }
 
 // A plain value.

@@ -180,8 +180,8 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
     if (result < 0) throw_at(result, where());
     if (result == 0) static_cast<Derived*>(this)->rebind(fresh);
   }
-  // All entries of a list, map, dict or other range of pairs, in one commit: more than about 250,000 are
-  // transaction_too_large, and nothing changed.
+  // All entries of a list, map, dict or other range of pairs, in one commit: all or none. Costs less for each than single
+  // writes. More than max_size / 256 that replace others are transaction_too_large, and nothing changed.
   void update(const local_type& entries) { update_from(entries); }
   template <class Range>
   void update(const Range& entries) {
@@ -233,7 +233,13 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   }
   template <class Range>
   void update_from(const Range& entries) {
-    commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
+    if constexpr (is_nested<V>) {
+      commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
+    } else {
+      const encoded_pairs<K, V> pairs(entries); // before the lock is taken
+      const int result = write_at(where(), [&](shmd_node node) { return pairs.put(where().d, node); });
+      if (result < 0) throw_at(result, where());
+    }
   }
   template <class Range>
   void assign_from(const Range& entries) {
