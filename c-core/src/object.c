@@ -339,3 +339,10 @@ int shmd_object_punch(shmd_attachment* a, uint64_t offset, uint64_t size) {
   return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot return %llu bytes to the system", a->name,
                          (unsigned long long)(end - first));
 }
+
+int shmd_object_return(shmd_attachment* a, uint64_t offset, uint64_t size, uint64_t known) {
+  uint64_t* count = &shmd_control_of(a)->punched_bytes;
+  const int result = shmd_object_punch(a, offset, size);
+  if (result >= 0) shmd_store_release(count, shmd_load_acquire(count) + (known < size ? known : size));
+  return result;
+}

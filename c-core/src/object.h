@@ -46,5 +46,7 @@ SHMD_INLINE shmd_superblock* shmd_object_shared(const shmd_attachment* a) {
 int shmd_object_allocate(shmd_attachment* a, uint64_t offset, uint64_t size);
 /* Returns whole pages inside the range to the system. */
 int shmd_object_punch(shmd_attachment* a, uint64_t offset, uint64_t size);
+/* The same by the lock's owner, counted: `known` bytes of the range had memory, as far as is known. */
+int shmd_object_return(shmd_attachment* a, uint64_t offset, uint64_t size, uint64_t known);
 
 #endif

@@ -174,7 +174,7 @@ static void list_trim(shmd_attachment* a) {
   const uint64_t have = shmd_load_acquire(&c->redo_allocated), keep = UINT64_C(2) * SHMD_CHUNK;
   if (SHMD_LIKELY(have <= keep)) return;
   shmd_store_release(&c->redo_allocated, keep);
-  (void)shmd_object_punch(a, a->super->redo_offset + keep, have - keep);
+  (void)shmd_object_return(a, a->super->redo_offset + keep, have - keep, have - keep);
 }
 
 /* One pass over the committed list. The list is shared: bounds again before each store. *passes: a bit for each pass that

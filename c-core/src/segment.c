@@ -221,7 +221,7 @@ int shmd_segment_settle(shmd_tx* t) {
      * shmd_segment_forget goes by. */
     const uint64_t last = id + length - 1;
     shmd_recycle(t);
-    if (shmd_object_punch(a, shmd_segment_offset(a, last), a->segment_size) < 0) return 0;
+    if (shmd_object_return(a, shmd_segment_offset(a, last), a->segment_size, 0) < 0) return 0;
     SET(id, kind, SHMD_PAIR(length - 1, SHMD_SEG_FREED));
     extent_add(t, last, 1);
     return 1;
@@ -231,8 +231,8 @@ int shmd_segment_settle(shmd_tx* t) {
     shmd_recycle(t); /* punching overwrites with zeros */
     shmd_store_release(shmd_word(a, SHMD_S(t, id, allocated)), from);
     /* in the end all of it: what a killed process gave it and `allocated` does not know of goes, too */
-    if (shmd_object_punch(a, shmd_segment_offset(a, id) + from,
-                          from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift) < 0)
+    if (shmd_object_return(a, shmd_segment_offset(a, id) + from,
+                           from != 0 ? shmd_pages(allocated - from) : length << a->segment_shift, allocated - from) < 0)
       return 0;
     if (from != 0) return 1;
   }
@@ -385,7 +385,7 @@ void shmd_segment_trim(shmd_attachment* a, uint64_t id, uint64_t used) {
   const uint64_t keep = shmd_pages(used), have = shmd_load_acquire(&s->allocated);
   if (have <= keep) return;
   shmd_store_release(&s->allocated, keep);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id) + keep, have - keep);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id) + keep, have - keep, have - keep);
 }
 
 /* Gives all memory of a free segment (or run that nobody got) back, a chunk more than is known of included. */
@@ -395,7 +395,7 @@ static void give_back(shmd_attachment* a, uint64_t id) {
   const uint64_t whole = have == 0 ? size : (have + size - 1) & ~(size - 1);
   if (have > a->max_size) return;
   shmd_store_release(&s->allocated, 0);
-  (void)shmd_object_punch(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole);
+  (void)shmd_object_return(a, shmd_segment_offset(a, id), have + SHMD_CHUNK < whole ? have + SHMD_CHUNK : whole, have);
 }
 
 void shmd_segment_forget(shmd_attachment* a, const shmd_redo_entry* list, uint64_t count) {
@@ -431,11 +431,15 @@ uint64_t shmd_segment_return_memory(shmd_attachment* a, uint64_t from) {
   if (from >= known) return UINT64_MAX;
   for (id = from; id < end && pieces < RETURN_PIECES;) {
     const uint64_t n = free_piece(table, id, frontier, end);
-    uint64_t i;
-    for (i = 0; i < n; ++i)
-      if (shmd_load_acquire(&table[id + i].allocated) != 0) shmd_store_release(&table[id + i].allocated, 0);
+    uint64_t i, memory = 0;
+    for (i = 0; i < n; ++i) {
+      const uint64_t allocated = shmd_load_acquire(&table[id + i].allocated);
+      if (allocated == 0) continue;
+      memory += allocated < a->segment_size ? allocated : a->segment_size;
+      shmd_store_release(&table[id + i].allocated, 0);
+    }
     if (n != 0) {
-      (void)shmd_object_punch(a, shmd_segment_offset(a, id), n << a->segment_shift);
+      (void)shmd_object_return(a, shmd_segment_offset(a, id), n << a->segment_shift, memory);
       ++pieces;
     }
     id += n + 1;

@@ -9,6 +9,7 @@
 //   no type name (C interface)    the text if it is printable UTF-8 and does not start with "0x"; else as bytes
 //   unit                          null
 //   vec, set, arr, tuple          array
+//   dur, system_time, steady_time the number of parts of a second
 //   map                           array of [key, value]; with str keys an object
 //   opt<T>                        null or the value; [] or [value] if the value itself may be null
 //   var<...>                      the value, if the first alternative that takes it is the right one; else

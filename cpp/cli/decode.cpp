@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -12,14 +11,14 @@ namespace cli {
 namespace {
 
 json from_double(double v) {
-  if (std::isnan(v)) return "NaN";
-  if (std::isinf(v)) return v < 0 ? "-Infinity" : "Infinity";
+  if (shm::detail::is_nan(v)) return "NaN";
+  if (!shm::detail::is_finite(v)) return shm::detail::is_negative(v) ? "-Infinity" : "Infinity";
   return v;
 }
 
 // The double whose shortest digits are the float's shortest digits: 0.1f prints as 0.1.
 json from_float(float v) {
-  if (!std::isfinite(v)) return from_double(static_cast<double>(v));
+  if (!shm::detail::is_finite(v)) return from_double(static_cast<double>(v));
   return std::strtod(fmt::format("{}", v).c_str(), nullptr);
 }
 
@@ -114,6 +113,10 @@ json decode_part(const type& t, shm::reader& r) {
     }
     case kind::tuple:
       return decode_tuple(t, r);
+    case kind::dur:
+    case kind::system_time:
+    case kind::steady_time:
+      return decode_part(t.args[0], r);
     case kind::var:
       return decode_variant(t, r);
     case kind::json:

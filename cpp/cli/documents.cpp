@@ -25,7 +25,7 @@ class bounded_builder : public nlohmann::json_sax<json> {
   bool number_unsigned(number_unsigned_t v) override { return add(v) != nullptr; }
   bool number_float(number_float_t v, const string_t&) override { return add(v) != nullptr; }
   bool string(string_t& v) override { return add(std::move(v)) != nullptr; }
-  bool binary(binary_t& v) override { return add(json::binary(std::move(v))) != nullptr; }
+  bool binary(binary_t& v) override { return add(std::move(v)) != nullptr; } // with its subtype
   bool start_object(std::size_t) override { return open(json::object()); }
   bool start_array(std::size_t) override { return open(json::array()); }
   bool end_object() override { return close(); }
@@ -76,7 +76,7 @@ json::input_format_t format_of(kind format) {
 }
 
 std::vector<unsigned char> bytes_of(kind format, const json& j) {
-  shm::detail::check_depth(j);
+  shm::detail::check_storable(j, json_depth - 1, format == kind::msgpack || format == kind::bson);
   try {
     switch (format) {
       case kind::msgpack:
@@ -102,8 +102,10 @@ std::vector<unsigned char> bytes_of(kind format, const json& j) {
 json read_document(kind format, std::string_view bytes) {
   if (format == kind::json || format == kind::cbor) return shm::detail::from_leaf(bytes.data(), bytes.size());
   bounded_builder b(bytes.size());
+  const bool ends_early = format == kind::json_text && bytes.find('\0') != std::string_view::npos; // for the parser
   try {
-    if (!bytes.empty() && json::sax_parse(bytes.begin(), bytes.end(), &b, format_of(format))) return b.take();
+    if (!bytes.empty() && !ends_early && json::sax_parse(bytes.begin(), bytes.end(), &b, format_of(format)))
+      return b.take();
   } catch (const json::exception&) { // some errors throw in spite of the handler
   }
   throw shm::error(shm::errc::corrupt, "the stored bytes are not JSON in the format of their type");

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <type_traits>
@@ -60,7 +59,7 @@ bool encode_float(const json& j, bool key, std::string& out) {
     const auto wide = j.get<double>();
     v = std::is_same_v<T, float> ? static_cast<T>(std::strtof(fmt::format("{}", wide).c_str(), nullptr))
                                  : static_cast<T>(wide);
-    if (!std::isfinite(v)) return false;
+    if (!shm::detail::is_finite(v)) return false;
     // An integer that the type would round is another number. Limits are those whose conversion back is defined.
     const auto back = static_cast<double>(v);
     if (j.is_number_unsigned()) {
@@ -69,7 +68,10 @@ bool encode_float(const json& j, bool key, std::string& out) {
       if (back >= 9223372036854775808.0 || static_cast<std::int64_t>(back) != j.get<std::int64_t>()) return false;
     }
   }
-  append(out, key ? shm::detail::canonical_number(v) : v);
+  if (key)
+    append(out, shm::detail::canonical_number(v));
+  else
+    append(out, v);
   return true;
 }
 
@@ -220,6 +222,10 @@ bool encode_part(const type& t, const json& j, bool key, std::string& out) {
       return encode_optional(t, j, key, out);
     case kind::tuple:
       return encode_tuple(t, j, key, out);
+    case kind::dur:
+    case kind::system_time:
+    case kind::steady_time:
+      return encode_part(t.args[0], j, key, out);
     case kind::var:
       return encode_variant(t, j, key, out);
     default: {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -11,6 +10,7 @@
 #include "exit_code.hpp"
 #include "json_writer.hpp"
 #include "output.hpp"
+#include "shm/detail/floating.hpp"
 #include "shm/error.hpp"
 
 namespace cli {
@@ -63,6 +63,12 @@ std::string expected(const type& t) {
       return t.args[0].what == kind::str ? "an object" : "an array of pairs [key, value]";
     case kind::dict:
       return "an object: here is a nested dict";
+    case kind::dur:
+      return fmt::format("how many times {}/{} of a second: {}", t.count, t.denominator, expected(t.args[0]));
+    case kind::system_time:
+      return "the time since 1970: " + expected(t.args[0]);
+    case kind::steady_time:
+      return "the time since the machine started: " + expected(t.args[0]);
     default:
       return "a value of this type";
   }
@@ -112,7 +118,7 @@ std::string encode_value(const type& t, const json& j, const std::string& where)
 std::string encode_key(const type& t, const json& j, const std::string& where) { return encode(t, j, true, where); }
 
 bool is_expressible(const json& j) {
-  if (j.is_number_float()) return std::isfinite(j.get<double>());
+  if (j.is_number_float()) return shm::detail::is_finite(*j.get_ptr<const json::number_float_t*>());
   if (j.is_string()) return is_utf8(j.get_ref<const std::string&>());
   if (j.is_binary()) return false;
   if (!j.is_structured()) return true;

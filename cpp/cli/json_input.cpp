@@ -53,7 +53,12 @@ class builder : public nlohmann::json_sax<json> {
   builder(std::string_view text, const std::string& name, const char* const* reached)
       : text_(text), name_(name), reached_(reached) {}
 
-  json take() { return std::move(root_); }
+  // nlohmann's parser takes a NUL for the end of the text.
+  json take() {
+    if (const auto nul = text_.find('\0'); nul != std::string_view::npos)
+      fail(nul, "a NUL byte stands here, which is in no JSON; what follows it would be lost");
+    return std::move(root_);
+  }
 
   bool null() override { return add(nullptr); }
   bool boolean(bool v) override { return add(v); }

@@ -2,11 +2,11 @@
 #include "json_writer.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/format.h>
 
 #include "output.hpp"
+#include "shm/detail/floating.hpp"
 
 namespace cli {
 namespace {
@@ -19,7 +19,7 @@ std::string paint(const json_style& s, style how, const std::string& text) {
 
 // As short as it can be and come back as the same double: parse_json() relies on it.
 std::string number(double v) {
-  if (!std::isfinite(v)) return "null";
+  if (!shm::detail::is_finite(v)) return "null";
   auto text = fmt::format("{}", v);
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "number.hpp"
 
-#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
 #include <fmt/format.h>
+
+#include "shm/detail/floating.hpp"
 
 namespace cli {
 namespace {
@@ -55,7 +56,7 @@ decimal to_decimal(std::string_view text) {
 
 bool is_exact_double(std::string_view text) {
   const double value = std::strtod(std::string(text).c_str(), nullptr);
-  return std::isfinite(value) && to_decimal(text) == to_decimal(fmt::format("{}", value));
+  return shm::detail::is_finite(value) && to_decimal(text) == to_decimal(fmt::format("{}", value));
 }
 
 } // namespace cli

@@ -7,6 +7,12 @@
 #include "json_writer.hpp"
 
 namespace cli {
+namespace {
+
+// Whether a token is JSON: nlohmann's parser takes a NUL for the end of it.
+bool is_json(const std::string& token) { return token.find('\0') == std::string::npos && json::accept(token); }
+
+} // namespace
 
 std::vector<std::string> parse_pointer(std::string_view path) {
   std::vector<std::string> tokens;
@@ -47,7 +53,7 @@ std::string token_of_key(const type& t, const json& key) {
   if (!t.known()) return key["hex"].get<std::string>();
   // Without quotes, unless that could be read as another key: the string 7 beside the number 7.
   const bool text = t.what == kind::str || t.what == kind::bytes || t.what == kind::untyped;
-  if (key.is_string() && (text || !json::accept(key.get_ref<const std::string&>()))) return key.get<std::string>();
+  if (key.is_string() && (text || !is_json(key.get_ref<const std::string&>()))) return key.get<std::string>();
   return json_text(key);
 }
 
@@ -57,10 +63,9 @@ std::string key_of_token(const type& t, const std::string& token, const std::str
   // What decodes to a string is written without quotes.
   const auto text = [&] { return encode_key(t, token, where); };
   if (t.what == kind::str || t.what == kind::bytes || t.what == kind::untyped) return text();
-  const json j = json::parse(token, nullptr, false);
-  if (j.is_discarded()) return text();
+  if (!is_json(token)) return text();
   try {
-    return encode_key(t, j, where);
+    return encode_key(t, json::parse(token), where);
   } catch (const failure&) {
     return text();
   }

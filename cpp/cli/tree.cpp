@@ -61,7 +61,14 @@ found walk(const dict_handle& d, const source& from, const std::string& path) {
     if (got == SHMD_NOT_FOUND) return f;
     shm::detail::check(got);
     f.inner.assign(tokens.begin() + static_cast<std::ptrdiff_t>(i) + 1, tokens.end());
-    const json whole = decode(*f.at.values, f.bytes);
+    json whole;
+    try {
+      whole = decode(*f.at.values, f.bytes);
+    } catch (const shm::error& e) {
+      f.problem = e.what();
+      f.what = found::leaf;
+      return f;
+    }
     if (const json* part = descend(whole, f.inner)) {
       f.value = *part;
       f.what = found::leaf;

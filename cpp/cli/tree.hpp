@@ -52,6 +52,7 @@ struct found {
   std::vector<std::string> inner; // the rest of the path, inside the leaf
   json value;                     // leaf: what is there, inner followed
   std::string bytes;              // leaf: the whole leaf as stored
+  std::string problem;            // leaf: why its bytes are no value of its type, so that there is none; else empty
 };
 
 // Present state of the live dict; of the snapshot.

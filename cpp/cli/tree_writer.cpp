@@ -13,7 +13,8 @@ namespace cli {
 
 struct tree_writer::item {
   json key;
-  std::string bytes; // of the key
+  std::string problem; // with the key
+  std::string bytes;   // of the key
   bool is_dict;
   shmd_node node;
   std::optional<std::string_view> value; // bytes, if they are at hand
@@ -26,7 +27,13 @@ void tree_writer::write(const level& l, const std::string& path, int depth) {
   bool first = true;
   const auto read = [&](const shmd_entry& e) {
     const auto bytes = bytes_of(e.key, e.key_size);
-    return item{decode(*l.keys, bytes), std::string(bytes), e.is_dict != 0, e.node, {}};
+    item i{nullptr, {}, std::string(bytes), e.is_dict != 0, e.node, {}};
+    try {
+      i.key = decode(*l.keys, bytes);
+    } catch (const shm::error& error) {
+      i.problem = error.what();
+    }
+    return i;
   };
   print("{");
   if (style_.sorted) {
@@ -50,11 +57,15 @@ void tree_writer::write(const level& l, const std::string& path, int depth) {
 }
 
 void tree_writer::entry(const level& l, const item& e, const std::string& path, int depth, bool first) {
-  const std::string token = token_of_key(*l.keys, e.key);
+  const std::string token = e.problem.empty() ? token_of_key(*l.keys, e.key) : to_hex(e.bytes);
   const std::string here = path + "/" + escape_token(token);
   const auto lost = [&] {
     if (losses_++ == 0) first_loss_ = here;
   };
+  const auto unreadable = [&](const std::string& problem) {
+    if (unreadable_++ == 0) first_unreadable_ = "'" + here + "': " + problem;
+  };
+  if (!e.problem.empty()) unreadable(e.problem);
   if (!first) print(",");
   print(json_break(style_.text, depth + 1));
   if (!is_expressible(e.key)) lost();
@@ -64,8 +75,13 @@ void tree_writer::entry(const level& l, const item& e, const std::string& path, 
 
   std::optional<std::string> fetched;
   if (!e.value) fetched = s_.value(l, e.bytes);
-  const json value = decode(*l.values, e.value ? *e.value : std::string_view(*fetched));
-  if (!is_expressible(value)) lost();
+  json value;
+  try {
+    value = decode(*l.values, e.value ? *e.value : std::string_view(*fetched));
+    if (!is_expressible(value)) lost();
+  } catch (const shm::error& error) {
+    unreadable(error.what());
+  }
   print(json_text(value, style_.text, depth + 1));
   if (entry_done_) entry_done_();
 }

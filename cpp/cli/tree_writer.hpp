@@ -27,6 +27,9 @@ class tree_writer {
   // Values that JSON cannot express exactly: NaN and infinities became null, broken UTF-8 U+FFFD.
   std::uint64_t losses() const noexcept { return losses_; }
   const std::string& first_loss() const noexcept { return first_loss_; }
+  // Values, and keys, whose bytes are none of their type: they became null, and hex digits. The first: 'path': why.
+  std::uint64_t unreadable() const noexcept { return unreadable_; }
+  const std::string& first_unreadable() const noexcept { return first_unreadable_; }
 
  private:
   struct item;
@@ -35,8 +38,8 @@ class tree_writer {
   const snapshot& s_;
   tree_style style_;
   std::function<void()> entry_done_;
-  std::uint64_t losses_ = 0;
-  std::string first_loss_;
+  std::uint64_t losses_ = 0, unreadable_ = 0;
+  std::string first_loss_, first_unreadable_;
 };
 
 } // namespace cli

@@ -28,14 +28,17 @@ struct applied {
   std::size_t least, most; // type arguments
 };
 constexpr std::size_t any = 255;
-constexpr std::array<applied, 8> constructors{{{"vec", kind::vec, 1, 1},
-                                               {"set", kind::set, 1, 1},
-                                               {"map", kind::map, 2, 2},
-                                               {"arr", kind::arr, 1, 1},
-                                               {"opt", kind::opt, 1, 1},
-                                               {"tuple", kind::tuple, 0, any},
-                                               {"var", kind::var, 1, any},
-                                               {"dict", kind::dict, 2, 2}}};
+constexpr std::array<applied, 11> constructors{{{"vec", kind::vec, 1, 1},
+                                                {"set", kind::set, 1, 1},
+                                                {"map", kind::map, 2, 2},
+                                                {"arr", kind::arr, 1, 1},
+                                                {"opt", kind::opt, 1, 1},
+                                                {"tuple", kind::tuple, 0, any},
+                                                {"var", kind::var, 1, any},
+                                                {"dict", kind::dict, 2, 2},
+                                                {"dur", kind::dur, 1, 1},
+                                                {"system_time", kind::system_time, 1, 1},
+                                                {"steady_time", kind::steady_time, 1, 1}}};
 
 class parser {
  public:
@@ -70,6 +73,8 @@ class parser {
       if (c == constructors.end()) return std::nullopt;
       t.what = c->what;
       if (!arguments(t, depth) || t.args.size() < c->least || t.args.size() > c->most) return std::nullopt;
+      if ((t.what == kind::system_time || t.what == kind::steady_time) && t.args[0].what != kind::dur)
+        return std::nullopt;
     } else {
       const auto* w = std::find_if(words.begin(), words.end(), [&](const auto& pair) { return pair.first == name; });
       if (name.empty() && depth > 0) return std::nullopt;
@@ -85,9 +90,10 @@ class parser {
       auto arg = parse(depth + 1);
       if (!arg) return false;
       t.args.push_back(std::move(*arg));
-      if (take('>')) return t.what != kind::arr;
+      if (take('>')) return t.what != kind::arr && t.what != kind::dur;
       if (!take(',')) return false;
       if (t.what == kind::arr) return number(t.count) && take('>');
+      if (t.what == kind::dur) return number(t.count) && take(',') && number(t.denominator) && take('>');
     }
   }
 

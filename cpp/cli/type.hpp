@@ -36,7 +36,10 @@ enum class kind {
   tuple,
   var,
   dict,
-  json, // a leaf of a dynamic dict: a CBOR document, or a nested dict
+  dur,         // so many parts of a second
+  system_time, // a dur since 1970
+  steady_time, // a dur since the machine started
+  json,        // a leaf of a dynamic dict: a CBOR document, or a nested dict
   cbor,
   json_text,
   msgpack,
@@ -48,7 +51,8 @@ struct type {
   kind what = kind::unknown;
   std::string name; // as it is spelled
   std::vector<type> args;
-  std::uint64_t count = 0; // arr
+  std::uint64_t count = 0;       // arr: elements; dur: numerator of what it counts, in seconds
+  std::uint64_t denominator = 0; // dur
 
   bool is_number() const noexcept { return what >= kind::i8 && what <= kind::f64; }
   bool is_document() const noexcept { return what >= kind::json; }

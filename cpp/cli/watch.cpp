@@ -54,8 +54,14 @@ struct change {
 change describe(const dict_handle& d, const shmd_change& c) {
   change out;
   level l = root_of(d);
-  const auto token = [](const level& at, std::string_view bytes) {
-    return token_of_key(*at.keys, decode(*at.keys, bytes));
+  std::string problem; // with bytes that are no key or value of their type
+  const auto token = [&](const level& at, std::string_view bytes) {
+    try {
+      return token_of_key(*at.keys, decode(*at.keys, bytes));
+    } catch (const shm::error& e) {
+      if (problem.empty()) problem = e.what();
+      return to_hex(bytes);
+    }
   };
   for (std::size_t i = 0; i < c.path_length; ++i) {
     out.tokens.push_back(token(l, bytes_of(c.path[i].key, c.path[i].key_size)));
@@ -67,7 +73,15 @@ change describe(const dict_handle& d, const shmd_change& c) {
               {"first", c.first != 0},
               {"last", c.last != 0}};
   if (c.kind != SHMD_CHANGE_CLEAR) out.tokens.push_back(token(l, bytes_of(c.key, c.key_size)));
-  if (c.kind == SHMD_CHANGE_PUT) out.line["value"] = decode(*l.values, bytes_of(c.value, c.value_size));
+  if (c.kind == SHMD_CHANGE_PUT) {
+    try {
+      out.line["value"] = decode(*l.values, bytes_of(c.value, c.value_size));
+    } catch (const shm::error& e) {
+      problem = e.what();
+      out.line["value"] = nullptr;
+    }
+  }
+  if (!problem.empty()) out.line["error"] = problem;
   std::string path;
   for (const auto& t : out.tokens) path += "/" + escape_token(t);
   out.line["path"] = path;
@@ -83,7 +97,7 @@ bool concerns(const std::vector<std::string>& watched, const std::vector<std::st
 void print_line(const json& line) {
   // Not sorted: what one looks for stands in front.
   std::string out = "{";
-  for (const char* key : {"kind", "path", "value", "position", "next", "first", "last"})
+  for (const char* key : {"kind", "path", "value", "error", "position", "next", "first", "last"})
     if (line.contains(key)) out += fmt::format("{}\"{}\":{}", out.size() > 1 ? "," : "", key, json_text(line[key]));
   print(out + "}\n");
 }

@@ -19,11 +19,13 @@ using namespace std::chrono_literals;
 
 struct settings {
   int version, low, high;
+  bool trace; // false unless the file says otherwise
 
   explicit settings(const nlohmann::json& j)
       : version(j.at("version").get<int>()),
         low(j.at("pool").at("low").get<int>()),
-        high(j.at("pool").at("high").get<int>()) {
+        high(j.at("pool").at("high").get<int>()),
+        trace(j.value("trace", false)) {
     if (low < 0 || low > high) throw std::invalid_argument("pool: 0 <= low <= high must hold");
   }
 };
@@ -53,7 +55,7 @@ class live_settings {
   int refused_ = 0;
 };
 
-// A worker: serves until version 3 is there. 0: it never saw a bad one.
+// A worker: serves until version 3 is there. 0: it never saw a bad one, and what is gone from the file is gone here.
 int work(const shm::json_dict& shared, int ready) {
   live_settings live(shared);
   char byte = 0;
@@ -61,6 +63,7 @@ int work(const shm::json_dict& shared, int ready) {
   for (;;) {
     const settings& s = live.get();
     if (s.high != 2 * s.low) return 1;
+    if (s.trace != (s.version == 1)) return 1;
     if (s.version == 3) break;
     if (!live.wait(60s)) return 1;
   }
@@ -71,7 +74,7 @@ int work(const shm::json_dict& shared, int ready) {
 
 int main(int argc, char** argv) {
   shm::json_dict shared{argc > 1 ? argv[1] : "recipe.config_reload",
-                        nlohmann::json::parse(R"({"version": 1, "pool": {"low": 4, "high": 8}})")};
+                        nlohmann::json::parse(R"({"version": 1, "trace": true, "pool": {"low": 4, "high": 8}})")};
   std::array<int, 2> ready{};
   if (pipe(ready.data()) != 0) return 1;
   constexpr int workers = 4;
@@ -83,7 +86,7 @@ int main(int argc, char** argv) {
 
   for (const char* file : {R"({"version": 2, "pool": {"low": 9, "high": 1}})", // somebody's mistake
                            R"({"version": 3, "pool": {"low": 8, "high": 16}})"})
-    shared.update(nlohmann::json::parse(file)); // in one commit
+    shared.replace(nlohmann::json::parse(file)); // in one commit; update() would keep what is not in the file any more
 
   int followed = 0;
   for (int i = 0, status = 0; i < workers; ++i) {

@@ -2,6 +2,8 @@
 // Every shipped serializer's bytes are shown as what they are, and the same JSON gives the same bytes again.
 #include "codec.hpp"
 
+#include <chrono>
+#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -97,6 +99,27 @@ TEST_CASE("containers are arrays and objects, at any depth") {
   same(std::monostate{}, nullptr);
   same(std::vector<std::map<std::string, std::optional<std::int8_t>>>{{{"a", 1}, {"b", {}}}},
        json::array({json{{"a", 1}, {"b", nullptr}}}));
+}
+
+TEST_CASE("durations and time points are the numbers that they count, other sequences are arrays") {
+  using namespace std::chrono;
+  same(milliseconds(-1500), -1500);
+  same(duration<double, std::ratio<3600>>(1.5), 1.5);
+  same(time_point<system_clock, seconds>(seconds(1700000000)), 1700000000);
+  same(steady_clock::time_point(nanoseconds(5)), 5);
+  same(std::map<seconds, std::optional<hours>>{{seconds(2), hours(1)}, {seconds(10), {}}},
+       json::array({json::array({2, 1}), json::array({10, nullptr})}));
+  same(std::deque<std::string>{"a", "b"}, json::array({"a", "b"}));
+  same(std::list<int>{1, 2}, json::array({1, 2}));
+  same(std::bitset<3>(5), json::array({true, false, true}));
+  same(std::u16string(u"ab"), json::array({97, 98}));
+  CHECK(refused("dur<i64,1,1000>", 1.5));
+  CHECK(refused("system_time<dur<i64,1,1>>", "2024"));
+  for (const char* name : {"dur<i64>", "dur<i64,1>", "dur<i64,1,1,1>", "dur<i64,,1>", "dur<1,1>", "dur<i64,1,1",
+                           "system_time<i64>", "steady_time<>", "system_time<dur<i64,1,1>,i64>"}) {
+    INFO(name);
+    CHECK_FALSE(cli::parse_type(name).known());
+  }
 }
 
 TEST_CASE("what JSON cannot tell apart is boxed") {

@@ -9,6 +9,7 @@
 #include "shm/json.hpp"
 #include "support/catch.hpp"
 
+using nlohmann::json;
 using support::contains;
 
 namespace {
@@ -256,4 +257,76 @@ TEST_CASE("set takes no nesting that load would refuse") {
   CHECK(shell::shmdict({"dump", name}).out == "{}\n");
   REQUIRE(shell::shmdict({"set", name, path, "1"}).code == 0);
   CHECK(shell::shmdict({"load", again, "-"}, shell::shmdict({"dump", name, "--compact"}).out).code == 0);
+}
+
+TEST_CASE("a NUL byte behind, before or in a document is refused, with line and column, and nothing is changed") {
+  using std::string_literals::operator""s;
+  const support::Name name("nul"), other("nul_other");
+  { shm::json_dict j{name, {{"a", 1}}, kept()}; }
+  for (const auto& text : {"{\"a\":1}\0{\"b\":2} rest"s, "{\"a\":\n2}\0"s, "{\"a\":2}\n\0\n"s, "\0{\"a\":2}"s,
+                           "{\0\"a\":2}"s, "{\"a\":2\0}"s, "{\"a\":\"\0\"}"s}) {
+    INFO(text);
+    for (const shell::words& line : std::vector<shell::words>{{"load", name, "-"},
+                                                              {"load", name, "-", "--merge"},
+                                                              {"load", other, "-"},
+                                                              {"load", name, "-", "--at", "/b"},
+                                                              {"set", name, "/a", "-"}}) {
+      const auto r = shell::shmdict(line, text);
+      CHECK(r.code == 4);
+      CHECK_THAT(r.err, contains("stdin:"));
+      CHECK(r.out.empty());
+    }
+    CHECK(shell::shmdict({"dump", name, "--compact"}).out == "{\"a\":1}\n");
+    CHECK_FALSE(other.exists());
+  }
+  CHECK_THAT(shell::shmdict({"load", name, "-"}, "{}\n \0"s).err, contains("stdin:2:2: a NUL byte"));
+  // As text it is a byte like others, and a key with one is no number.
+  CHECK(shell::shmdict({"set", name, "/a", "-", "--string"}, "x\0y"s).code == 0);
+  CHECK(shell::shmdict({"get", name, "/a"}).out == "\"x\\u0000y\"\n");
+  const support::Name numbers("nul_numbers");
+  { shm::dict<int, int> d{numbers, {{7, 1}}, kept()}; }
+  const auto r = shell::shmdict({"load", numbers, "-"}, "{\"7\\u00008\": 2}");
+  CHECK(r.code == 4);
+  CHECK(shell::shmdict({"dump", numbers, "--compact"}).out == "{\"7\":1}\n");
+}
+
+TEST_CASE("a value that cannot be read costs itself, and is told with its path and what can be done") {
+  const support::Name name("unreadable");
+  {
+    shm::json_dict j{name, {{"a", 1}, {"in", {{"b", 2}}}}, kept()};
+    shmd_node in{0, 0};
+    REQUIRE(shmd_node_open(j.native_handle(), shmd_root(), "in", 2, 0, &in) == 0);
+    REQUIRE(shmd_put(j.native_handle(), in, "bad", 3, "\xff", 1, 0) >= 0);
+  }
+  for (const shell::words& line :
+       std::vector<shell::words>{{"dump", name, "--compact"}, {"dump", name, "--compact", "--unsorted"}}) {
+    const auto r = shell::shmdict(line);
+    CHECK(r.code == 8);
+    CHECK(json::parse(r.out) == json{{"a", 1}, {"in", {{"b", 2}, {"bad", nullptr}}}});
+    CHECK_THAT(r.err, contains("1 value cannot be read"));
+    CHECK_THAT(r.err, contains("'/in/bad'"));
+  }
+  auto r = shell::shmdict({"get", name, "/in", "--json"});
+  CHECK(r.code == 8);
+  CHECK(json::parse(r.out) == json{{"b", 2}, {"bad", nullptr}});
+  r = shell::shmdict({"get", name, "/in/bad"});
+  CHECK(r.code == 8);
+  CHECK(r.out.empty());
+  CHECK_THAT(r.err, contains("dict '" + std::string(name) + "'"));
+  CHECK_THAT(r.err, contains("/in/bad"));
+  CHECK_THAT(r.err, contains("--bytes"));
+  CHECK(shell::shmdict({"get", name, "/in/bad", "--bytes"}).out == "\xff");
+  r = shell::shmdict({"keys", name, "-R", "--json"});
+  CHECK(r.code == 8);
+  int errors = 0;
+  for (const auto& e : json::parse(r.out)) errors += e.contains("error") ? 1 : 0;
+  CHECK(errors == 1);
+  r = shell::shmdict({"keys", name, "-R", "-l"});
+  CHECK(r.code == 8);
+  CHECK_THAT(r.out, contains("/a"));
+  CHECK_THAT(r.out, contains("(the stored bytes are not JSON"));
+  r = shell::shmdict({"watch", name, "--since", "0", "-n", "1"});
+  CHECK(r.code == 0);
+  CHECK(shell::shmdict({"set", name, "/in/bad", "3"}).code == 0);
+  CHECK(shell::shmdict({"dump", name, "--compact"}).out == "{\"a\":1,\"in\":{\"b\":2,\"bad\":3}}\n");
 }

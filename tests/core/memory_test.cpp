@@ -353,6 +353,20 @@ TEST_CASE("clear gives memory back while another process sits idle") {
 }
 
 // Guard: shmd_segment_return_memory punches every free segment, whatever `allocated` says.
+TEST_CASE("what goes back to the system is counted") {
+  Dict d(support::unique_name("memory"), options_of());
+  CHECK(d.stat().punched_bytes == 0);
+  for (std::uint64_t k = 0; k < 20000; ++k) put_turn(d, k, value_of(k, 0, 1000));
+  const auto full = d.stat();
+  support::must(shmd_clear(d, shmd_root(), nullptr), "clear");
+  support::must(shmd_compact(d), "compact");
+  const auto empty = d.stat();
+  REQUIRE(full.memory > empty.memory + 15 * MiB);
+  const auto returned = empty.punched_bytes - full.punched_bytes;
+  CHECK(returned >= full.memory - empty.memory - 64 * 1024);
+  CHECK(returned <= full.memory + MiB); // and what compacting took for itself
+}
+
 TEST_CASE("compact takes back the pages that late readers have faulted in") {
   Dict d(support::unique_name("memory"), options_of(65536, 64 * MiB));
   Meter meter(d, 1048);

@@ -435,3 +435,36 @@ TEST_CASE("a key or value that is too long is refused, and nothing changed") {
   CHECK(support::code_of([&] { own.d["a"] = std::string(std::size_t{40} << 20, 'v'); }) == SHMD_ERR_VALUE_TOO_LONG);
   CHECK(own.d.empty());
 }
+
+TEST_CASE("empty braces are the empty value of every type") {
+  Own<shm::dict<std::string, std::string>> text("braces_text");
+  text.d["k"] = "x";
+  text.d["k"] = {};
+  CHECK(text.d.at("k").empty());
+  Own<shm::dict<std::string, std::optional<int>>> optional("braces_optional");
+  optional.d["k"] = 1;
+  optional.d["k"] = {};
+  CHECK(optional.d.at("k") == std::nullopt);
+  CHECK(optional.d.contains("k"));
+  Own<shm::dict<std::string, int>> number("braces_number");
+  number.d["k"] = 1;
+  number.d["k"] = {};
+  CHECK(number.d.at("k") == 0);
+  Own<shm::dict<int, std::vector<int>>> vector("braces_vector");
+  vector.d[1] = {1, 2};
+  CHECK(vector.d.at(1) == std::vector<int>{1, 2});
+  vector.d[1] = {};
+  CHECK(vector.d.at(1).empty());
+  vector.d.transact([](auto& tx) { tx[2] = {}; });
+  CHECK(vector.d.at(2).empty());
+  Own<shm::dict<std::string, std::pair<int, int>>> pair("braces_pair");
+  pair.d["k"] = {1, 2};
+  pair.d["k"] = {};
+  CHECK(pair.d.at("k") == std::pair(0, 0));
+  Own<shm::dict<std::string, shm::dict<std::string, std::string>>> nested("braces_nested");
+  nested.d["k"] = {{"a", "b"}};
+  CHECK(nested.d["k"].at("a") == "b");
+  nested.d["k"] = {};
+  CHECK(nested.d.contains("k"));
+  CHECK(nested.d["k"].empty());
+}

@@ -212,3 +212,60 @@ TEST_CASE("formats refuse what nests too deep or announces more than it holds") 
   json deeper = json::array({deep});
   CHECK_THROWS_AS(shm::json_text<json>::whole(deeper), shm::error);
 }
+
+namespace {
+
+// Whatever is stored is read again, as it was but for what `same` forgives.
+template <template <class> class Format, class Same>
+void read_again(const json& value, const Same& same) {
+  INFO(Format<json>::name << " " << value.dump());
+  std::vector<unsigned char> bytes;
+  try {
+    bytes = Format<json>::whole(value);
+  } catch (const std::exception&) {
+    return; // refused
+  }
+  const json back = Format<json>::from_whole(bytes.data(), bytes.size());
+  CHECK((back == value || same(value)));
+}
+
+} // namespace
+
+TEST_CASE("what a format takes, it reads again") {
+  const auto nothing = [](const json&) { return false; };
+  for (const json& v : {json(),
+                        json(true),
+                        json(INT64_MIN),
+                        json(INT64_MAX),
+                        json(UINT64_MAX),
+                        json(-1),
+                        json(1e308),
+                        json(0.1),
+                        json(1.5f),
+                        json(""),
+                        json("\xc3\xa4"),
+                        json(std::string("a\0b", 3)),
+                        json(std::string(70000, 'x')),
+                        json::array(),
+                        json::object(),
+                        json{{"", 1}},
+                        json{{std::string("a\0b", 3), 1}},
+                        json::binary({1, 2}),
+                        json::binary({}),
+                        json::binary({1}, 7),
+                        json::parse("{", nullptr, false)}) {
+    const json boxed{{"v", v}}, listed{{"v", {v, v}}};
+    for (const json& each : {boxed, listed}) {
+      const auto binary = [&](const json&) { return v.is_binary(); }; // an array, subtype 0, an object
+      read_again<shm::cbor>(each, nothing);
+      read_again<shm::msgpack>(each, nothing);
+      read_again<shm::ubjson>(each, binary);
+      read_again<shm::bson>(each, binary);
+      read_again<shm::json_text>(each, binary);
+    }
+  }
+  const auto kept = shm::msgpack<json>::whole(json::binary({1, 2}, 7));
+  CHECK(shm::msgpack<json>::from_whole(kept.data(), kept.size()).get_binary().subtype() == 7);
+  const std::string hidden("1\0 2", 4);
+  CHECK_THROWS_AS(shm::json_text<json>::from_whole(hidden.data(), hidden.size()), shm::error);
+}

@@ -81,6 +81,8 @@ TEST_CASE("assigning an object replaces the subtree, merging goes into it") {
   CHECK((j["copy"]["v"]["t"] == 4));
   j["x"] = "leaf again";
   CHECK((j["x"] == "leaf again"));
+  j["x"] = {};
+  CHECK((j["x"] == nullptr));
   j["empty"] = json::object();
   CHECK(j["empty"].is_object());
   j.merge({{"top", 1}});

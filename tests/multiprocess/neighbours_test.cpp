@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process that is stopped inside opening or removing one dict makes nobody wait who is about another.
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <string>
 #include <thread>
 
 #include "support/catch.hpp"
@@ -40,12 +40,11 @@ class Stopped {
 // How many descriptors of this process lead to an object.
 int descriptors_of(dev_t device, ino_t inode) {
   int count = 0;
-  DIR* directory = opendir("/proc/self/fd");
-  while (const dirent* entry = readdir(directory)) {
+  for (int fd = 0; fd < 256; ++fd) { // opens none of its own, which ThreadSanitizer would take for one of the library's
     struct stat s;
-    if (fstatat(dirfd(directory), entry->d_name, &s, 0) == 0 && s.st_dev == device && s.st_ino == inode) ++count;
+    if (stat(("/proc/self/fd/" + std::to_string(fd)).c_str(), &s) == 0 && s.st_dev == device && s.st_ino == inode)
+      ++count;
   }
-  closedir(directory);
   return count;
 }
 

@@ -105,9 +105,9 @@ enum shmd_result {
 #define SHMD_X(code, name, text) SHMD_ERR_##name = code,
   SHMD_ERR_MAP(SHMD_X)
 #undef SHMD_X
-#define SHMD_X(code, name, text) SHMD_##name = code,
-      SHMD_OUTCOME_MAP(SHMD_X)
-#undef SHMD_X
+#define SHMD_OUTCOME_X(code, name, text) SHMD_##name = code,
+      SHMD_OUTCOME_MAP(SHMD_OUTCOME_X)
+#undef SHMD_OUTCOME_X
 };
 
 /* Details of the calling thread's last failed call. Strings live until the thread's next failing call. */

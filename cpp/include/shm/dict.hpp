@@ -71,7 +71,13 @@ std::shared_ptr<handle> open(int mode, maybe_name name, const shm::options& o, s
   }
   shmd_dict* d = nullptr;
   const int result = shmd_open(name.text, &raw, &d);
-  if (c.error) std::rethrow_exception(c.error);
+  if (c.error) {
+    try {
+      std::rethrow_exception(c.error);
+    } catch (const unplaced& e) {
+      throw_placed(e, name.text != nullptr ? name.text : "", {});
+    }
+  }
   check(result);
   try {
     return std::make_shared<handle>(d);

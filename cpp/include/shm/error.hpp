@@ -154,6 +154,27 @@ class SHM_VISIBLE removed : public error {
 
 namespace detail {
 
+// Thrown where neither the dict nor the key is known, such as in a serializer. Whoever knows them throws it on as an error
+// that names them: throw_placed() in detail/place.hpp. `path` is where it is, as far as it is known.
+class SHM_VISIBLE unplaced : public error {
+ public:
+  unplaced(errc code, const std::string& problem, const std::string& path = {})
+      : unplaced(static_cast<int>(code), problem, path, false) {}
+  unplaced(int code, const std::string& problem, const std::string& path, bool of_core)
+      : error(code, path.empty() ? problem : problem + " (at " + path + ")", nullptr),
+        problem_(problem),
+        path_(path),
+        of_core_(of_core) {}
+  unplaced below(const std::string& key) const { return {code().value(), problem(), key + path(), of_core_}; }
+  const char* problem() const noexcept { return problem_.what(); }
+  const char* path() const noexcept { return path_.what(); } // ["list"][3]
+  bool of_core() const noexcept { return of_core_; }         // then last_error() knows more
+
+ private:
+  std::runtime_error problem_, path_; // strings whose copies do not throw
+  bool of_core_;
+};
+
 class SHM_VISIBLE error_category final : public std::error_category {
  public:
   const char* name() const noexcept override { return "shmdict"; }
@@ -221,16 +242,41 @@ class SHM_VISIBLE error_category final : public std::error_category {
   }
 }
 
-// The same with the core's own words about the calling thread's last failure. `path` says where in the tree, may be "".
-[[noreturn]] SHM_COLD inline void throw_last(int code, std::string_view path = {}) {
+// What the core says about the calling thread's last failure, if that was `code`; else nullptr.
+inline const shmd_error_info* last_error(int code) noexcept {
   const shmd_error_info* info = shmd_last_error();
   const bool lock = code == SHMD_ERR_LOCK_TIMEOUT || code == SHMD_TIMED_OUT;
   const bool known =
       info->code == code || (lock && (info->code == SHMD_TIMED_OUT || info->code == SHMD_ERR_LOCK_TIMEOUT));
-  std::string message = known ? info->message : shmd_error_message(code);
-  if (code == SHMD_ERR_CLOSED) message = "the dict is closed: it was never opened, or it was closed or moved from";
-  if (!path.empty()) message.append(" (at ").append(path).append(")");
-  throw_as(code, message, known ? info : nullptr);
+  return known ? info : nullptr;
+}
+// Its words, for those who never called a C function: "shmd_put: the key ..." begins with the dict instead.
+SHM_COLD inline std::string last_message(int code, const std::string& dict) {
+  if (code == SHMD_ERR_CLOSED) return "the dict is closed: it was never opened, or it was closed or moved from";
+  const shmd_error_info* info = last_error(code);
+  std::string message = info != nullptr ? info->message : shmd_error_message(code);
+  const auto colon = message.find(": ");
+  if (message.compare(0, 5, "shmd_") == 0 && colon != std::string::npos) message.erase(0, colon + 2);
+  for (std::size_t at = 0; (at = message.find(" shmd_", at)) != std::string::npos;) // a dict's name stands in quotes
+    message.compare(at + 1, 10, "shmd_check") == 0 ? message.replace(at + 1, 10, "`shmdict check`")
+                                                   : message.erase(at + 1, 5);
+  const std::string prefix = "dict '" + dict + "'";
+  if (!dict.empty() && message.find(prefix) == std::string::npos) message.insert(0, prefix + ": ");
+  return message;
+}
+
+// Of a long path the ends: messages are for people.
+inline std::string shortened(std::string_view path) {
+  constexpr std::size_t end = 100;
+  if (path.size() <= 2 * end + 5) return std::string(path);
+  return std::string(path.substr(0, end)) + " ... " + std::string(path.substr(path.size() - end));
+}
+
+// The same with the core's own words about the calling thread's last failure. `path` says where in the tree, may be "".
+[[noreturn]] SHM_COLD inline void throw_last(int code, std::string_view path = {}, const std::string& dict = {}) {
+  std::string message = last_message(code, dict);
+  if (!path.empty()) message.append(" (at ").append(shortened(path)).append(")");
+  throw_as(code, message, last_error(code));
 }
 
 inline int check(int result) {

@@ -31,13 +31,13 @@ class json_object {
  public:
   using iterator = detail::iterator<std::string, json_dict, detail::part::item>; // pairs of std::string, nlohmann::json
 
-  json_view<Place> operator[](std::string_view key) const { return {where(), key}; }
-  json_proxy<Place> operator[](std::string_view key) { return {where(), key}; }
-  json_ref at(std::string_view key); // the object under a key: key_not_found, not_a_dict
+  json_view<Place> operator[](detail::text_arg key) const { return {where(), key}; }
+  json_proxy<Place> operator[](detail::text_arg key) { return {where(), key}; }
+  json_ref at(detail::text_arg key); // the object under a key: key_not_found, not_a_dict
 
-  std::optional<nlohmann::json> get(std::string_view key) const { return (*this)[key].find(); }
+  std::optional<nlohmann::json> get(detail::text_arg key) const { return (*this)[key].find(); }
   template <class T>
-  T get(std::string_view key, T otherwise) const {
+  T get(detail::text_arg key, T otherwise) const {
     return (*this)[key].value_or(std::move(otherwise));
   }
   // As of shm::dict (detail/reading.hpp): several keys as one snapshot shows them; a walk in portions.
@@ -46,11 +46,11 @@ class json_object {
     return detail::get_many_json(where(), keys);
   }
   using portion = detail::portion<std::string, json_dict>;
-  portion scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
+  portion scan(detail::text_arg prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
     return detail::scan_at<std::string, json_dict>(where(), prefix, cursor, limit);
   }
-  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const { return scan({}, cursor, limit); }
-  bool contains(std::string_view key) const { return (*this)[key].exists(); }
+  portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const { return scan("", cursor, limit); }
+  bool contains(detail::text_arg key) const { return (*this)[key].exists(); }
   std::size_t size() const {
     std::uint64_t n = 0;
     const auto place = where();
@@ -68,10 +68,15 @@ class json_object {
   }
   iterator begin() const { return items().begin(); }
   iterator end() const noexcept { return {}; }
-  nlohmann::json to_json() const {
-    return detail::read_whole(where().d, [this] {
+  // A leaf that cannot be read is a discarded value (nlohmann's own sign for what is no JSON: it prints as <discarded>, gives
+  // no get<T>(), and is refused where it is stored), and is told in `unreadable`: errors that name dict and path.
+  nlohmann::json to_json(std::vector<error>* unreadable = nullptr) const {
+    return detail::read_whole(where().d, [&] {
       const auto s = open();
-      return detail::load_json(s.first->get(), s.second);
+      if (unreadable != nullptr) unreadable->clear();
+      detail::json_losses losses{where().d, unreadable, {}};
+      if (unreadable != nullptr) where().describe(losses.path);
+      return detail::load_json(s.first->get(), s.second, losses);
     });
   }
 
@@ -90,28 +95,30 @@ class json_object {
     return {detail::watched_place(where()), since};
   }
   template <class Predicate>
-  void wait(std::string_view key, Predicate predicate) const {
+  void wait(detail::text_arg key, Predicate predicate) const {
     (*this)[key].wait(std::move(predicate));
   }
   template <class Predicate, class Rep, class Period>
-  bool wait_for(std::string_view key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
+  bool wait_for(detail::text_arg key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
     return (*this)[key].wait_for(std::move(predicate), timeout);
   }
 
-  bool erase(std::string_view key) { return (*this)[key].erase(); }
+  bool erase(detail::text_arg key) { return (*this)[key].erase(); }
   // Erases and returns what was there, in one commit. Throws key_not_found, or returns the default.
-  nlohmann::json pop(std::string_view key) {
+  nlohmann::json pop(detail::text_arg key) {
     auto out = extract(key);
     if (!out) detail::throw_at<std::string>(SHMD_NOT_FOUND, where(), detail::encoded_key<std::string>(key));
     return std::move(*out);
   }
-  nlohmann::json pop(std::string_view key, nlohmann::json otherwise) {
+  nlohmann::json pop(detail::text_arg key, nlohmann::json otherwise) {
     auto out = extract(key);
     return out ? std::move(*out) : std::move(otherwise);
   }
-  std::optional<nlohmann::json> extract(std::string_view key) {
+  std::optional<nlohmann::json> extract(detail::text_arg key) {
     detail::commit_scope scope(where().d);
-    auto out = get(key);
+    std::vector<error> unreadable;
+    auto out = (*this)[key].find(&unreadable);
+    if (!unreadable.empty()) throw error(unreadable.front()); // NOLINT: what nobody got is not erased
     if (out) erase(key);
     detail::check(scope.commit());
     return out;
@@ -119,28 +126,28 @@ class json_object {
   // Erases and returns some entry; throws key_not_found if there is none.
   std::pair<std::string, nlohmann::json> popitem() {
     detail::commit_scope scope(where().d);
-    std::optional<std::pair<std::string, nlohmann::json>> out;
-    if (auto it = begin(); it != end()) out = *it;
-    if (!out) throw key_not_found(SHMD_NOT_FOUND, std::string("dict '") + shmd_name(where().d) + "' is empty", nullptr);
-    erase(out->first);
+    std::optional<std::string> key;
+    if (auto k = keys(); k.begin() != k.end()) key = *k.begin();
+    if (!key) throw key_not_found(SHMD_NOT_FOUND, std::string("dict '") + shmd_name(where().d) + "' is empty", nullptr);
+    auto out = extract(*key);
     detail::check(scope.commit());
-    return std::move(*out);
+    return {std::move(*key), std::move(*out)};
   }
   // What is there, or `otherwise`, which is then stored.
-  nlohmann::json setdefault(std::string_view key, nlohmann::json otherwise = nullptr) {
+  nlohmann::json setdefault(detail::text_arg key, nlohmann::json otherwise = nullptr) {
     return detail::setdefault_json(where(), key, std::move(otherwise));
   }
   // As of shm::dict (detail/writing.hpp): one of all that ask computes; compute() gives a leaf or an object.
   template <class F>
-  nlohmann::json get_or_compute(std::string_view key, F&& compute) {
+  nlohmann::json get_or_compute(detail::text_arg key, F&& compute) {
     return detail::get_or_compute_json(where(), key, compute, SHMD_FOREVER);
   }
   template <class F, class Rep, class Period>
-  nlohmann::json get_or_compute(std::string_view key, F&& compute, std::chrono::duration<Rep, Period> timeout) {
+  nlohmann::json get_or_compute(detail::text_arg key, F&& compute, std::chrono::duration<Rep, Period> timeout) {
     return detail::get_or_compute_json(where(), key, compute, detail::timeout_ns(timeout));
   }
   // Whether it stored: if nothing was there.
-  bool insert(std::string_view key, const nlohmann::json& value) {
+  bool insert(detail::text_arg key, const nlohmann::json& value) {
     detail::commit_scope scope(where().d);
     if (contains(key)) return false;
     (*this)[key] = value;
@@ -198,9 +205,14 @@ class json_object {
 
  private:
   Place where() const { return static_cast<const Derived*>(this)->place(); }
-  static void check_object(const nlohmann::json& j) {
-    if (!j.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
-    detail::check_depth(j);
+  void check_object(const nlohmann::json& j) const {
+    const auto place = where();
+    try {
+      if (!j.is_object()) throw detail::unplaced(errc::invalid_argument, "a json_dict as a whole takes an object only");
+      detail::check_storable(j, detail::json_depth - 1 - place.depth());
+    } catch (const error&) {
+      detail::rethrow_in(place);
+    }
   }
   std::pair<std::shared_ptr<detail::snapshot_state>, shmd_node> open() const {
     const auto place = where();
@@ -258,8 +270,9 @@ class json_dict : public detail::owner,
   static std::shared_ptr<detail::handle> fill(int mode, const std::string& name, const nlohmann::json& first,
                                               const options& o) {
     auto store = [&](shmd_dict* d) {
-      if (!first.is_object()) throw error(errc::invalid_argument, "a json_dict as a whole takes an object only");
-      detail::check_depth(first);
+      if (!first.is_object())
+        throw detail::unplaced(errc::invalid_argument, "a json_dict as a whole takes an object only");
+      detail::check_storable(first);
       return detail::store_json_object(d, shmd_root(), first, detail::json_store::replace);
     };
     return open(mode, name, o, &store);
@@ -270,12 +283,12 @@ class json_dict : public detail::owner,
 class json_ref : public json_object<json_ref, detail::node_place>, public detail::lockable<json_ref> {
  public:
   json_ref() noexcept = default; // closed
-  json_ref(std::shared_ptr<detail::handle> h, shmd_node node, std::string path)
-      : handle_(std::move(h)), node_(node), path_(std::move(path)) {}
+  json_ref(std::shared_ptr<detail::handle> h, shmd_node node, std::string path, int keys = 0)
+      : handle_(std::move(h)), node_(node), path_(std::move(path)), keys_(keys) {}
 
   const std::string& path() const noexcept { return path_; } // ["server"]
   detail::node_place place() const noexcept {
-    return {handle_ ? handle_->get() : detail::closed_handle(), handle_.get(), node_, &path_};
+    return {handle_ ? handle_->get() : detail::closed_handle(), handle_.get(), node_, &path_, keys_};
   }
   void rebind(shmd_node fresh) noexcept { node_ = fresh; }
 
@@ -284,27 +297,29 @@ class json_ref : public json_object<json_ref, detail::node_place>, public detail
   std::shared_ptr<detail::handle> handle_;
   shmd_node node_{0, 0};
   std::string path_;
+  int keys_ = 0; // of the path
 };
 
 template <class Place>
 json_ref json_proxy<Place>::ref() && {
+  detail::check_storable_at(place_.parent, place_.key, nlohmann::json::object());
   shmd_node node{0, 0};
   const int result = detail::write_at(place_, [&](shmd_node n) { return node = n, 0; });
   if (result < 0) detail::throw_at(result, place_);
   std::string path;
   place_.describe(path);
-  return json_ref(place_.owner->shared_from_this(), node, std::move(path));
+  return json_ref(place_.owner->shared_from_this(), node, std::move(path), place_.depth());
 }
 
 template <class Derived, class Place>
-json_ref json_object<Derived, Place>::at(std::string_view key) {
+json_ref json_object<Derived, Place>::at(detail::text_arg key) {
   const detail::child_place<Place, std::string> child(where(), key);
   shmd_node node;
   const int result = child.find(&node);
   if (result != 0) detail::throw_at(result, child);
   std::string path;
   child.describe(path);
-  return json_ref(child.owner->shared_from_this(), node, std::move(path));
+  return json_ref(child.owner->shared_from_this(), node, std::move(path), child.depth());
 }
 
 replica(const json_dict&)->replica<std::string, json_dict>;

@@ -8,6 +8,7 @@
 // the value is kept. Of writing: lock_timeout, no_space, read_only, removed, is_a_dict, not_a_dict, ...
 #pragma once
 
+#include <initializer_list>
 #include <iosfwd>
 #include <optional>
 #include <type_traits>
@@ -22,6 +23,11 @@ SHM_NAMESPACE_BEGIN
 namespace detail {
 
 struct proxy_tag {};
+
+// An empty list of these is what {} converts to best, whatever else a function takes; no list of them has elements.
+class no_element {
+  no_element() {} // NOLINT(modernize-use-equals-default): {} must not make one
+};
 template <class T>
 inline constexpr bool is_proxy = std::is_base_of_v<proxy_tag, T>;
 
@@ -62,7 +68,7 @@ class value_view : detail::proxy_tag {
  public:
   using value_type = local_t<V>; // V, but for a dict with its own serializer
 
-  value_view(const Place& place, detail::arg_t<K> key) : place_(place), key_(key) {}
+  value_view(const Place& place, detail::arg_t<K> key) : place_(place), key_(detail::key_at<K>(place, key)) {}
   value_view(const value_view&) = delete;
   value_view& operator=(const value_view&) = delete;
 
@@ -105,6 +111,8 @@ class value_proxy : public value_view<Place, K, V> {
 
   // d["a"] = d["b"] copies the value. Nothing is returned: a chain would have to read back.
   void operator=(const value_type& v) && { store(v); }
+  // d["a"] = {}: value_type{}, an empty string, container or optional, 0. Of all overloads this alone converts nothing.
+  void operator=(std::initializer_list<detail::no_element>) && { store(value_type{}); }
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(value_proxy&& other) && { store(std::move(other).value()); }
   template <class P, class K2, class V2>
@@ -118,10 +126,14 @@ class value_proxy : public value_view<Place, K, V> {
   // Literals and string_views without a std::string.
   template <class S,
             class = std::enable_if_t<detail::is_string<V> && std::is_convertible_v<const S&, std::string_view> &&
-                                     !std::is_same_v<S, std::string>>>
+                                     !std::is_same_v<S, std::string> && !std::is_null_pointer_v<S>>>
   void operator=(const S& s) && {
-    store(std::string_view(s));
+    store(s);
   }
+  // A std::string takes 0 and nullptr for a pointer to text.
+  template <class T,
+            class = std::enable_if_t<detail::is_string<V> && (std::is_arithmetic_v<T> || std::is_null_pointer_v<T>)>>
+  void operator=(T) && = delete; // shm: a value of this dict is text; numbers and nullptr are none
 
 #define SHM_COMPOUND(op, function) \
   template <class T, class = std::enable_if_t<!detail::is_proxy<T>>> \
@@ -220,7 +232,7 @@ class value_proxy : public value_view<Place, K, V> {
   }
 
   void store(detail::arg_t<V> v) {
-    const detail::encoded_value<V> bytes(v);
+    const auto bytes = detail::value_at<V>(this->place_, this->key_, v);
     const int result = detail::write_at(this->place_, [&](shmd_node n) {
       return shmd_put(this->place_.d, n, this->key_.data(), this->key_.size(), bytes.data(), bytes.size(), 0);
     });

@@ -14,7 +14,6 @@
 // Keys: floating-point members of a key are canonical (-0.0 is stored as 0.0, NaN is refused with invalid_argument).
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +24,9 @@
 #include <string_view>
 #include <type_traits>
 
+#include "detail/floating.hpp"
 #include "detail/forward.hpp"
+#include "detail/members.hpp"
 #include "detail/name.hpp"
 #include "error.hpp"
 
@@ -40,7 +41,7 @@ inline constexpr bool little_endian = true;
 #endif
 
 template <class T>
-void store_number(void* to, T value) {
+void store_number(void* to, const T& value) {
   std::memcpy(to, &value, sizeof value);
   if constexpr (!little_endian) {
     auto* bytes = static_cast<unsigned char*>(to);
@@ -62,28 +63,16 @@ T load_number(const void* from) {
   return value;
 }
 
-// Equal numbers, equal bytes.
+// What a number is stored as in a key: equal numbers have equal bytes.
 template <class T>
-T canonical_number(T value) {
+auto canonical_number(const T& value) {
   if constexpr (std::is_floating_point_v<T>) {
-    if (std::isnan(value))
-      throw error(errc::invalid_argument, "NaN cannot be a key, or part of one: it equals nothing");
-    if (value == 0) return T{0};
+    if (is_nan(value)) throw unplaced(errc::invalid_argument, "NaN cannot be a key, or part of one: it equals nothing");
+    return canonical_bits(value);
+  } else {
+    return value;
   }
-  return value;
 }
-
-template <class T, class = void>
-struct has_element_type : std::false_type {}; // spans and smart pointers have one
-template <class T>
-struct has_element_type<T, std::void_t<typename T::element_type>> : std::true_type {};
-template <class T>
-inline constexpr bool is_view = std::is_pointer_v<T> || std::is_reference_v<T> || std::is_member_pointer_v<T> ||
-                                std::is_null_pointer_v<T> || has_element_type<T>::value;
-template <class C, class Traits>
-inline constexpr bool is_view<std::basic_string_view<C, Traits>> = true;
-template <class T>
-inline constexpr bool is_view<std::reference_wrapper<T>> = true;
 
 template <class T>
 inline constexpr bool is_scalar = (std::is_arithmetic_v<T> || std::is_enum_v<T>)&&sizeof(T) <= 8 &&
@@ -118,11 +107,13 @@ class writer {
     left_ -= size;
   }
   template <class T>
-  void number(T value) { // little-endian, sizeof(T) bytes
+  void number(const T& value) { // little-endian, sizeof(T) bytes
     static_assert(detail::is_scalar<T>, "shm::writer::number takes arithmetic types and enums of up to 8 bytes");
-    if (for_key_) value = detail::canonical_number(value);
     unsigned char raw[sizeof value];
-    detail::store_number(raw, value);
+    if (for_key_)
+      detail::store_number(raw, detail::canonical_number(value));
+    else
+      detail::store_number(raw, value);
     bytes(raw, sizeof raw);
   }
   void count(std::size_t n) { // of elements that follow: 4 bytes
@@ -180,7 +171,7 @@ class reader {
   }
   // For what bounds do not find: values that T cannot have.
   [[noreturn]] SHM_COLD void fail(const char* why) const {
-    throw error(errc::corrupt, std::string("the stored bytes are not a value of this type: ") + why);
+    throw detail::unplaced(errc::corrupt, std::string("the stored bytes are not a value of this type: ") + why);
   }
 
  private:
@@ -206,10 +197,28 @@ struct serializer {
   static T read(reader& r) { return r.template number<T>(); }
 };
 
-// Plain structs: stored as they lie in memory, so they may have no padding. Bools and enums inside are not validated.
+namespace detail {
+
+// What all plain structs must be.
 template <class T>
-struct plain_serializer {
+struct plain_checked {
   static_assert(std::is_trivially_copyable_v<T>, "shm: a plain type must be trivially copyable");
+  static_assert(std::is_default_constructible_v<T>, "shm: a plain type must be default constructible");
+  static_assert(
+      !holds_addresses<T>,
+      "shm: a plain type must not hold pointers, references, views or iterators, nor structs or arrays of such: "
+      "they refer to memory of one process; store what they refer to, or an index");
+  static_assert(!holds_long_doubles<T>,
+                "shm: a plain type must not hold long double: it has padding, and is not portable");
+};
+
+} // namespace detail
+
+// Plain structs: stored as they lie in memory, so they may have no padding, and no pointers: aggregates are looked through,
+// with what is in them; of classes with constructors or private members, and of unions, the compiler shows nothing. Bools
+// and enums inside are not validated.
+template <class T>
+struct plain_serializer : detail::plain_checked<T> {
   static_assert(
       std::has_unique_object_representations_v<T>,
       "shm: a plain type must have no padding and no floating-point members: fill the gaps with named members, "
@@ -218,7 +227,6 @@ struct plain_serializer {
   static constexpr std::size_t size(const T&) noexcept { return sizeof(T); }
   static void write(const T& v, writer& w) { w.bytes(&v, sizeof v); }
   static T read(reader& r) {
-    static_assert(std::is_default_constructible_v<T>, "shm: a plain type must be default constructible");
     T v;
     std::memcpy(&v, r.bytes(sizeof v), sizeof v);
     return v;
@@ -243,8 +251,13 @@ inline constexpr bool is_dense =
 
 // The same for structs with floating-point members: all members are listed, and their sizes must add up. Not for keys.
 template <class T, auto... Members>
-struct plain_members_serializer {
-  static_assert(std::is_trivially_copyable_v<T>, "shm: a plain type must be trivially copyable");
+struct plain_members_serializer : detail::plain_checked<T> {
+  static_assert(
+      !(detail::holds_addresses<detail::member_t<Members>> || ...),
+      "shm: a plain type must not hold pointers, references, views or iterators, nor structs or arrays of such: "
+      "they refer to memory of one process; store what they refer to, or an index");
+  static_assert(!(detail::holds_long_doubles<detail::member_t<Members>> || ...),
+                "shm: a plain type must not hold long double: it has padding, and is not portable");
   static_assert((detail::is_dense<detail::member_t<Members>> && ...) &&
                     (sizeof(detail::member_t<Members>) + ... + std::size_t{0}) == sizeof(T),
                 "shm: the listed members do not fill the plain type: one is missing, or there is padding");

@@ -11,11 +11,15 @@
 // Wherever the type is stored: template <> struct shm::serializer<job> : shm::cbor<job> {};
 // The name is compared at attach, the shape of T is not: a value of another shape throws nlohmann's exception when it is
 // read. Bytes that are not of the format, or that nest deeper than 1,000, throw shm::error (corrupt). What a format cannot
-// express (text that is not UTF-8, BSON of a number) throws nlohmann's exception when it is written; nothing is stored.
+// express (text that is not UTF-8, BSON of a number) throws nlohmann's exception when it is written; what could not be read
+// again (a discarded value, binary data with a subtype but in MessagePack and BSON, deeper nesting) throws shm::error
+// (invalid_argument), which names dict, key and the part. Nothing is stored then.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -43,7 +47,7 @@ class json_builder {
   bool number_unsigned(json::number_unsigned_t v) { return add(v); }
   bool number_float(json::number_float_t v, const std::string&) { return add(v); }
   bool string(std::string& v) { return add(std::move(v)); }
-  bool binary(json::binary_t& v) { return add(json::binary(std::move(v))); }
+  bool binary(json::binary_t& v) { return add(std::move(v)); } // with its subtype
   bool start_object(std::size_t) { return open(json::object()); }
   bool start_array(std::size_t) { return open(json::array()); }
   bool end_object() { return close(); }
@@ -91,29 +95,49 @@ inline nlohmann::json parse_json(const void* data, std::size_t size, nlohmann::j
   nlohmann::json out;
   json_builder builder(out, size);
   try {
-    if (size != 0 && nlohmann::json::sax_parse(p, p + size, &builder, format)) return out;
+    const bool ends_early = // for the parser, which takes a NUL in a text for its end
+        format == nlohmann::json::input_format_t::json && size != 0 && std::memchr(p, 0, size) != nullptr;
+    if (size != 0 && !ends_early && nlohmann::json::sax_parse(p, p + size, &builder, format)) return out;
   } catch (const nlohmann::json::exception&) { // some errors throw in spite of the handler
   }
-  throw error(errc::corrupt, std::string("the stored bytes are not JSON in ") + what);
+  throw unplaced(errc::corrupt, std::string("the stored bytes are not JSON in ") + what);
 }
 
 using json_bytes = std::vector<unsigned char>;
 using json_format = nlohmann::json::input_format_t;
 
+// JSON text has no NaN and no infinity. nlohmann's own test for them is the compiler's, see floating.hpp.
+inline bool has_unfinished_numbers(const nlohmann::json& j) {
+  if (j.is_number_float()) return !is_finite(*j.get_ptr<const nlohmann::json::number_float_t*>());
+  return j.is_structured() && std::any_of(j.begin(), j.end(), has_unfinished_numbers);
+}
+inline void finish_numbers(nlohmann::json& j) {
+  if (j.is_number_float() && has_unfinished_numbers(j)) j = nullptr;
+  if (j.is_structured()) std::for_each(j.begin(), j.end(), finish_numbers);
+}
+
 struct text_format {
   static constexpr std::string_view name = "json_text";
+  static constexpr bool subtypes = false;
   static json_bytes write(const nlohmann::json& j) {
+    if (has_unfinished_numbers(j)) {
+      auto finished = j;
+      finish_numbers(finished);
+      return write(finished);
+    }
     const std::string text = j.dump();
     return json_bytes(text.begin(), text.end());
   }
   static nlohmann::json read(const void* p, std::size_t n) { return parse_json(p, n, json_format::json, "text"); }
 };
 struct cbor_format {
+  static constexpr bool subtypes = false;
   static constexpr std::string_view name = "cbor";
   static json_bytes write(const nlohmann::json& j) { return nlohmann::json::to_cbor(j); }
   static nlohmann::json read(const void* p, std::size_t n) { return from_leaf(p, n); }
 };
 struct msgpack_format {
+  static constexpr bool subtypes = true;
   static constexpr std::string_view name = "msgpack";
   static json_bytes write(const nlohmann::json& j) { return nlohmann::json::to_msgpack(j); }
   static nlohmann::json read(const void* p, std::size_t n) {
@@ -121,12 +145,14 @@ struct msgpack_format {
   }
 };
 struct ubjson_format {
+  static constexpr bool subtypes = false;
   static constexpr std::string_view name = "ubjson";
   static json_bytes write(const nlohmann::json& j) { return nlohmann::json::to_ubjson(j); }
   static nlohmann::json read(const void* p, std::size_t n) { return parse_json(p, n, json_format::ubjson, "UBJSON"); }
 };
 struct bson_format {
   static constexpr std::string_view name = "bson";
+  static constexpr bool subtypes = true;
   static json_bytes write(const nlohmann::json& j) { return nlohmann::json::to_bson(j); }
   static nlohmann::json read(const void* p, std::size_t n) { return parse_json(p, n, json_format::bson, "BSON"); }
 };
@@ -137,7 +163,7 @@ struct formatted {
   static constexpr std::string_view name = Format::name;
   static json_bytes whole(const T& v) {
     if constexpr (std::is_same_v<T, nlohmann::json>) {
-      check_depth(v);
+      check_storable(v, json_depth - 1, Format::subtypes);
       return Format::write(v);
     } else {
       return formatted<nlohmann::json, Format>::whole(nlohmann::json(v));

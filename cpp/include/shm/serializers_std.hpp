@@ -4,21 +4,34 @@
 //   type                                     name           bytes
 //   string                                   str            u32 length, bytes
 //   vector<byte>, vector<unsigned char>      bytes          u32 length, bytes
-//   vector<T>                                vec<T>         u32 count, elements
+//   vector<T>, deque<T>, list<T>             vec<T>         u32 count, elements
+//   wstring, u16string, u32string            vec<i32> ...   as a vector of their characters, which are numbers here
 //   array<T, N>                              arr<T,N>       elements
+//   bitset<N>                                arr<bool,N>    a byte for each bit
 //   set, unordered_set                       set<T>         u32 count, elements
 //   map, unordered_map                       map<K,V>       u32 count, keys and values in turn
 //   optional<T>                              opt<T>         u8 0, or u8 1 and the value
 //   pair, tuple                              tuple<A,...>   elements
 //   variant                                  var<A,...>     u32 index, the alternative
 //   monostate, tuple<>, array<T, 0>          unit ...       u8 0
+//   chrono::duration<R, ratio<N, D>>         dur<R,N,D>     R: how many, each N/D of a second
+//   chrono::time_point of system_clock       system_time<dur<R,N,D>>   since 1970
+//   chrono::time_point of steady_clock       steady_time<dur<R,N,D>>   since the machine started: means nothing after that
+// complex and filesystem::path are in serializers_more.hpp, for their headers are large. Not here: forward_list, multiset and
+// multimap, stack, queue, priority_queue, valarray, u8string, any, function, error_code, thread ids, time points of other
+// clocks: convert them, or write a serializer.
 // As a whole key or value a string or bytes stands without its length.
 // Keys: ordered containers with std::less; unordered ones have no canonical bytes.
 #pragma once
 
 #include <array>
+#include <bitset>
+#include <chrono>
+#include <deque>
 #include <functional>
+#include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -178,6 +191,104 @@ struct serializer<std::vector<T>> {
       return v;
     }
   }
+};
+
+namespace detail {
+
+// Other sequences, as a vector of the same elements.
+template <class C>
+struct sequence_serializer {
+  using T = typename C::value_type;
+  static constexpr std::string_view name = applied<name_vec, serializer<T>::name>;
+  static constexpr bool canonical = is_key_v<T>;
+  static std::size_t size(const C& c) {
+    if constexpr (is_scalar<T>) return 4 + c.size() * sizeof(T);
+    std::size_t sum = 4;
+    for (const T& e : c) sum += size_of<T>(e);
+    check_elements(c.size(), sum - 4);
+    return sum;
+  }
+  static void write(const C& c, writer& w) {
+    w.count(c.size());
+    for (const T& e : c) w.value(e);
+  }
+  static C read(reader& r) {
+    C c; // not reserved: an element may be many times larger than its bytes
+    for (std::size_t n = r.count(); n > 0; --n) c.push_back(r.template value<T>());
+    return c;
+  }
+};
+
+} // namespace detail
+
+template <class T>
+struct serializer<std::deque<T>> : detail::sequence_serializer<std::deque<T>> {};
+template <class T>
+struct serializer<std::list<T>> : detail::sequence_serializer<std::list<T>> {};
+template <>
+struct serializer<std::wstring> : detail::sequence_serializer<std::wstring> {};
+template <>
+struct serializer<std::u16string> : detail::sequence_serializer<std::u16string> {};
+template <>
+struct serializer<std::u32string> : detail::sequence_serializer<std::u32string> {};
+
+template <std::size_t N>
+struct serializer<std::bitset<N>> {
+  static constexpr std::string_view name =
+      detail::applied<detail::name_arr, detail::name_bool, detail::decimal<N>::value>;
+  static constexpr bool canonical = true;
+  static constexpr std::size_t size(const std::bitset<N>&) noexcept { return N == 0 ? 1 : N; }
+  static void write(const std::bitset<N>& b, writer& w) {
+    if constexpr (N == 0) w.number(std::uint8_t{0});
+    for (std::size_t i = 0; i < N; ++i) w.number(b[i]);
+  }
+  static std::bitset<N> read(reader& r) {
+    if constexpr (N == 0)
+      if (r.number<std::uint8_t>() != 0) r.fail("something stands where nothing can");
+    std::bitset<N> b;
+    for (std::size_t i = 0; i < N; ++i) b[i] = r.number<bool>();
+    return b;
+  }
+};
+
+template <class Rep, class Period>
+struct serializer<std::chrono::duration<Rep, Period>> {
+  using duration = std::chrono::duration<Rep, Period>;
+  static constexpr std::string_view name =
+      detail::applied<detail::name_dur, serializer<Rep>::name, detail::decimal<std::size_t{Period::num}>::value,
+                      detail::decimal<std::size_t{Period::den}>::value>;
+  static constexpr bool canonical = is_key_v<Rep>;
+  static std::size_t size(const duration& d) { return detail::size_of<Rep>(d.count()); }
+  static void write(const duration& d, writer& w) { w.value<Rep>(d.count()); }
+  static duration read(reader& r) { return duration(r.template value<Rep>()); }
+};
+
+namespace detail {
+
+template <class Clock>
+struct clock_name {
+  static_assert(
+      std::is_same_v<Clock, std::chrono::steady_clock>,
+      "shm: only time points of system_clock and steady_clock have serializers: other clocks may begin anywhere, "
+      "in each process; store a duration, or write a serializer");
+  static constexpr std::string_view value = name_steady_time;
+};
+template <>
+struct clock_name<std::chrono::system_clock> {
+  static constexpr std::string_view value = name_system_time;
+};
+
+} // namespace detail
+
+template <class Clock, class Duration>
+struct serializer<std::chrono::time_point<Clock, Duration>> {
+  using time_point = std::chrono::time_point<Clock, Duration>;
+  static constexpr std::string_view name =
+      detail::applied<detail::clock_name<Clock>::value, serializer<Duration>::name>;
+  static constexpr bool canonical = is_key_v<Duration>;
+  static std::size_t size(const time_point& t) { return detail::size_of<Duration>(t.time_since_epoch()); }
+  static void write(const time_point& t, writer& w) { w.value<Duration>(t.time_since_epoch()); }
+  static time_point read(reader& r) { return time_point(r.template value<Duration>()); }
 };
 
 template <class T, std::size_t N>

@@ -32,14 +32,18 @@ using part_t = std::conditional_t<Part == part::key, K,
                                   std::conditional_t<Part == part::value, local_t<V>, std::pair<K, local_t<V>>>>;
 
 template <class K, class V, part Part>
-part_t<K, V, Part> load_part(const cursor& c) {
+part_t<K, V, Part> load_part(const cursor& c, shmd_dict* d) {
   const shmd_entry& e = c.entry();
-  if constexpr (Part == part::key)
-    return decode<K>(e.key, e.key_size);
-  else if constexpr (Part == part::value)
-    return load_entry<V>(c.snapshot(), e);
-  else
-    return {decode<K>(e.key, e.key_size), load_entry<V>(c.snapshot(), e)};
+  try {
+    if constexpr (Part == part::key)
+      return decode<K>(e.key, e.key_size);
+    else if constexpr (Part == part::value)
+      return load_entry<V>(c.snapshot(), e);
+    else
+      return {decode<K>(e.key, e.key_size), load_entry<V>(c.snapshot(), e)};
+  } catch (const error&) {
+    rethrow_in(root_place{d, nullptr}, text_of_key<K>(e.key, e.key_size));
+  }
 }
 
 // Input iterator over a snapshot, or the copy of one entry that find() returns. Dereferencing gives a value, not a
@@ -60,9 +64,9 @@ class iterator {
   }
   explicit iterator(value_type found) : current_(std::move(found)) {}
 
-  value_type operator*() const { return current_ ? *current_ : load_part<K, V, Part>(*cursor_); }
+  value_type operator*() const { return current_ ? *current_ : load_part<K, V, Part>(*cursor_, state_->dict()); }
   pointer operator->() const { // valid until the iterator moves
-    if (!current_) current_.emplace(load_part<K, V, Part>(*cursor_));
+    if (!current_) current_.emplace(load_part<K, V, Part>(*cursor_, state_->dict()));
     return &*current_;
   }
   iterator& operator++() {
@@ -143,6 +147,7 @@ class snapshot {
     const int result = place.find(s.state_->get(), &node);
     if (result < 0) detail::throw_at(result, place);
     if (result == 0) s.node_ = node;
+    place.describe(s.path_);
     return s;
   }
 
@@ -151,19 +156,22 @@ class snapshot {
 
   // By key: a copy, nullopt or the default if it is absent.
   std::optional<mapped_type> get(detail::arg_t<K> key) const {
-    const detail::encoded_key<K> k(key);
+    const auto k = detail::key_at<K>(root(), key);
     if (!node()) return std::nullopt;
     if constexpr (detail::is_nested<V>) {
       const auto child = find_child(k);
       if (!child) return std::nullopt;
-      return detail::load_dict<detail::nested_key<V>, detail::nested_value<V>>(state_->get(), *child);
+      return placed(
+          k, [&] { return detail::load_dict<detail::nested_key<V>, detail::nested_value<V>>(state_->get(), *child); });
     } else {
       std::optional<mapped_type> out;
-      const int result = detail::fetch<V>(
-          [&](void* to, std::size_t capacity, std::size_t* size) {
-            return shmd_snapshot_get(state_->get(), *node_, k.data(), k.size(), to, capacity, size);
-          },
-          out);
+      const int result = placed(k, [&] {
+        return detail::fetch<V>(
+            [&](void* to, std::size_t capacity, std::size_t* size) {
+              return shmd_snapshot_get(state_->get(), *node_, k.data(), k.size(), to, capacity, size);
+            },
+            out);
+      });
       if (result < 0) fail(result, k);
       return out;
     }
@@ -175,15 +183,16 @@ class snapshot {
   // The value, or the snapshot of the nested dict. Throws key_not_found.
   auto at(detail::arg_t<K> key) const {
     if constexpr (detail::is_nested<V>) {
-      const detail::encoded_key<K> k(key);
+      const auto k = detail::key_at<K>(root(), key);
       auto child = node() ? find_child(k) : std::nullopt;
       if (!child) fail(SHMD_NOT_FOUND, k);
       snapshot<detail::nested_key<V>, detail::nested_value<V>> s(state_);
       s.node_ = *child;
+      s.path_ = path_ + detail::text_of_key<K>(k.data(), k.size());
       return s;
     } else {
       auto found = get(key);
-      if (!found) fail(SHMD_NOT_FOUND, detail::encoded_key<K>(key));
+      if (!found) fail(SHMD_NOT_FOUND, detail::key_at<K>(root(), key));
       return std::move(*found);
     }
   }
@@ -194,7 +203,7 @@ class snapshot {
     return found ? iterator(value_type(K(key), std::move(*found))) : end();
   }
   bool contains(detail::arg_t<K> key) const {
-    const detail::encoded_key<K> k(key);
+    const auto k = detail::key_at<K>(root(), key);
     if (!node()) return false;
     std::size_t size;
     const int result = shmd_snapshot_get(state_->get(), *node_, k.data(), k.size(), nullptr, 0, &size);
@@ -213,7 +222,14 @@ class snapshot {
   auto keys() const { return detail::part_range<K, V, detail::part::key>(state_, node()); }
   auto values() const { return detail::part_range<K, V, detail::part::value>(state_, node()); }
   auto items() const { return detail::part_range<K, V, detail::part::item>(state_, node()); }
-  local_type to_map() const { return node() ? detail::load_dict<K, V>(state_->get(), *node_) : local_type(); }
+  local_type to_map() const {
+    if (!node()) return {};
+    try {
+      return detail::load_dict<K, V>(state_->get(), *node_);
+    } catch (const error&) {
+      detail::rethrow_in(root());
+    }
+  }
 
   // Whether there is such a dict at all; a missing one reads as empty.
   bool exists() const noexcept { return state_ && node_; }
@@ -239,12 +255,22 @@ class snapshot {
     if (result < 0) fail(result, k);
     return result == 0 ? std::optional<shmd_node>(child) : std::nullopt;
   }
-  [[noreturn]] void fail(int result, const detail::encoded_key<K>& k) const {
-    detail::throw_at<K>(result, detail::root_place{state_->dict(), nullptr}, k);
+  // For messages: where it is.
+  detail::node_place root() const noexcept { return {state_ ? state_->dict() : nullptr, nullptr, {0, 0}, &path_}; }
+  [[noreturn]] void fail(int result, const detail::encoded_key<K>& k) const { detail::throw_at<K>(result, root(), k); }
+  // Runs read(), which decodes what is under a key.
+  template <class Read>
+  auto placed(const detail::encoded_key<K>& k, const Read& read) const {
+    try {
+      return read();
+    } catch (const error&) {
+      detail::rethrow_at(root(), k);
+    }
   }
 
   std::shared_ptr<detail::snapshot_state> state_;
   std::optional<shmd_node> node_; // empty: there was no such dict
+  std::string path_;              // of the dict, for messages
 };
 
 SHM_NAMESPACE_END

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Types that cannot be shared, or cannot be keys.
+#include <ctime>
 #include <memory>
+#include <shm/serializers_more.hpp>
 #include <shm/shm.hpp>
 
 struct padded {
@@ -15,6 +17,14 @@ struct text {
   std::string s;
 };
 struct unknown {};
+struct own_clock {
+  using duration = std::chrono::seconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<own_clock>;
+  static constexpr bool is_steady = true;
+  static time_point now() { return time_point(duration(std::clock())); }
+};
 
 #if defined(MUST_NOT_COMPILE_PADDING)
 SHM_PLAIN(padded, "padded/1");
@@ -45,6 +55,10 @@ void types() {
   shm::dict<std::string, unknown> d{"x"};
 #elif defined(MUST_NOT_COMPILE_LONG_DOUBLE)
   shm::dict<std::string, long double> d{"x"};
+#elif defined(MUST_NOT_COMPILE_OTHER_CLOCK)
+  shm::dict<std::string, own_clock::time_point> d{"x"};
+#elif defined(MUST_NOT_COMPILE_PATH_KEY)
+  shm::dict<std::filesystem::path, int> d{"x"};
 #elif defined(MUST_NOT_COMPILE_UNORDERED_KEY)
   shm::dict<std::unordered_set<int>, int> d{"x"};
 #elif defined(MUST_NOT_COMPILE_NESTED_UNORDERED_KEY)

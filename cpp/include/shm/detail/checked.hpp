@@ -6,16 +6,28 @@
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include "../error.hpp"
+#include "floating.hpp"
+#include "name.hpp"
 
 SHM_DETAIL_BEGIN
 
-[[noreturn]] SHM_COLD inline void throw_overflow() {
-  throw std::overflow_error("shm: the result does not fit the value's integer type; the value was kept");
+// Whoever knows the dict and the key throws them on as their bases, with both: change_at() in place.hpp.
+class SHM_VISIBLE value_overflow : public std::overflow_error {
+  using std::overflow_error::overflow_error;
+};
+class SHM_VISIBLE value_domain : public std::domain_error {
+  using std::domain_error::domain_error;
+};
+template <class V>
+[[noreturn]] SHM_COLD void throw_overflow() {
+  throw value_overflow(std::string("the result does not fit the value's type, ").append(scalar_name<V>()) +
+                       "; the value was kept");
 }
-[[noreturn]] SHM_COLD inline void throw_domain(const char* what) { throw std::domain_error(what); }
+[[noreturn]] SHM_COLD inline void throw_domain(const char* what) { throw value_domain(what); }
 
 template <class V, class T>
 inline constexpr bool both_integers = std::is_integral_v<V>&& std::is_integral_v<T>;
@@ -32,7 +44,9 @@ void assign_number(V& v, R result) {
   if constexpr (std::is_integral_v<V>) {
     const R bound =
         static_cast<R>(std::uint64_t{1} << (std::numeric_limits<V>::digits - 1)) * 2; // max + 1, a power of two
-    if (!(result < bound && result > (std::is_signed_v<V> ? -bound - 1 : R{-1}))) throw_overflow();
+    const auto as_double = static_cast<double>(result); // NaN compares as it likes where -ffast-math holds
+    if (!is_finite(as_double) || !(result < bound && result > (std::is_signed_v<V> ? -bound - 1 : R{-1})))
+      throw_overflow<V>();
   }
   v = static_cast<V>(result);
 }
@@ -42,7 +56,7 @@ struct add {
   static void apply(V& v, const T& t) {
     if constexpr (both_integers<V, T>) {
       V result;
-      if (__builtin_add_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow();
+      if (__builtin_add_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow<V>();
       v = result;
     } else if constexpr (both_numbers<V, T>) {
       assign_number(v, static_cast<real<V, T>>(v) + static_cast<real<V, T>>(t));
@@ -57,7 +71,7 @@ struct subtract {
   static void apply(V& v, const T& t) {
     if constexpr (both_integers<V, T>) {
       V result;
-      if (__builtin_sub_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow();
+      if (__builtin_sub_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow<V>();
       v = result;
     } else if constexpr (both_numbers<V, T>) {
       assign_number(v, static_cast<real<V, T>>(v) - static_cast<real<V, T>>(t));
@@ -72,7 +86,7 @@ struct multiply {
   static void apply(V& v, const T& t) {
     if constexpr (both_integers<V, T>) {
       V result;
-      if (__builtin_mul_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow();
+      if (__builtin_mul_overflow(v, t, &result) && std::is_signed_v<V>) throw_overflow<V>();
       v = result;
     } else if constexpr (both_numbers<V, T>) {
       assign_number(v, static_cast<real<V, T>>(v) * static_cast<real<V, T>>(t));
@@ -86,7 +100,7 @@ struct divide {
   template <class V, class T>
   static void apply(V& v, const T& t) {
     if constexpr (both_integers<V, T>) {
-      if (t == 0) throw_domain("shm: division by zero; the value was kept");
+      if (t == 0) throw_domain("division by zero; the value was kept");
       if constexpr (std::is_signed_v<V> && std::is_signed_v<T>)
         if (t == -1) return multiply::apply(v, t);
       v = static_cast<V>(v / t);
@@ -102,7 +116,7 @@ struct modulo {
   template <class V, class T>
   static void apply(V& v, const T& t) {
     if constexpr (both_integers<V, T>) {
-      if (t == 0) throw_domain("shm: division by zero; the value was kept");
+      if (t == 0) throw_domain("division by zero; the value was kept");
       if constexpr (std::is_signed_v<V> && std::is_signed_v<T>)
         if (t == -1) return static_cast<void>(v = 0); // the smallest integer % -1 is undefined in C++
       v = static_cast<V>(v % t);
@@ -116,7 +130,7 @@ template <class V, class T>
 void check_shift(const T& t) {
   if constexpr (both_integers<V, T>)
     if (t < T{0} || static_cast<std::make_unsigned_t<T>>(t) >= sizeof(V) * 8)
-      throw_domain("shm: the shift count is negative or too large; the value was kept");
+      throw_domain("the shift count is negative or too large; the value was kept");
 }
 
 struct shift_left {

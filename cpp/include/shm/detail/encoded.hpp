@@ -17,6 +17,7 @@
 
 #include "../local.hpp"
 #include "../serializers_std.hpp"
+#include "text_arg.hpp"
 
 SHM_DETAIL_BEGIN
 
@@ -29,10 +30,9 @@ inline constexpr bool is_bytes =
 template <class T>
 inline constexpr bool is_word = is_scalar<T> && (sizeof(T) == 4 || sizeof(T) == 8); // a key that hashes inline
 
-// How functions take a key: no std::string is made of a literal or string_view.
+// How functions take a key: no std::string is made of a literal or string_view, and 0 and nullptr are no text.
 template <class T>
-using arg_t =
-    std::conditional_t<is_string<T>, std::string_view, std::conditional_t<is_scalar<T>, T, const local_t<T>&>>;
+using arg_t = std::conditional_t<is_string<T>, text_arg, std::conditional_t<is_scalar<T>, T, const local_t<T>&>>;
 
 // What writes and reads a T: its serializer, or that of its dict.
 template <class T>
@@ -141,7 +141,12 @@ template <class T, bool Key>
 class encoded<T, Key, std::enable_if_t<is_scalar<T>>> {
  public:
   using type = T;
-  explicit encoded(T v) { store_number(bytes_, Key ? canonical_number(v) : v); }
+  explicit encoded(const T& v) noexcept(!Key || !std::is_floating_point_v<T>) {
+    if constexpr (Key)
+      store_number(bytes_, canonical_number(v));
+    else
+      store_number(bytes_, v);
+  }
   const void* data() const noexcept { return bytes_; }
   static constexpr std::size_t size() noexcept { return sizeof(T); }
 
@@ -226,6 +231,12 @@ void describe_key(std::string& out, const void* data, std::size_t size) { // ["k
   out += '[';
   key_text<K>::append(out, data, size);
   out += ']';
+}
+template <class K>
+std::string text_of_key(const void* data, std::size_t size) {
+  std::string out;
+  describe_key<K>(out, data, size);
+  return out;
 }
 
 SHM_DETAIL_END

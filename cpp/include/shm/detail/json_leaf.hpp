@@ -4,20 +4,37 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "../error.hpp"
+#include "encoded.hpp"
 
 SHM_DETAIL_BEGIN
 
 inline constexpr int json_depth = 1000; // of a value; more is refused both ways: parsers recurse
 
-inline bool is_nested_deeper(const nlohmann::json& j, int most) {
-  if (!j.is_structured()) return false;
-  if (most == 0) return true;
-  for (const auto& e : j)
-    if (is_nested_deeper(e, most - 1)) return true;
-  return false;
+// Why a value cannot be stored, so that it could be read again; nullptr if it can. `path` leads to the part. `most`: levels
+// of objects and arrays within each other. Binary data with a subtype comes back from few formats.
+inline const char* unstorable(const nlohmann::json& j, int most, bool subtypes, std::string& path) {
+  if (j.is_discarded()) return "a discarded JSON value cannot be stored: it comes from text that is no JSON";
+  if (j.is_binary() && !subtypes && j.get_binary().has_subtype())
+    return "binary data with a subtype cannot be stored: store it without, or the subtype beside it";
+  if (!j.is_structured()) return nullptr;
+  if (most <= 0) return "the JSON value is nested too deep to store: 1,000 levels of objects and arrays are possible";
+  std::size_t index = 0;
+  for (auto it = j.begin(); it != j.end(); ++it, ++index) {
+    const char* why = unstorable(*it, most - 1, subtypes, path);
+    if (why == nullptr) continue;
+    path.insert(0, j.is_object() ? text_of_key<std::string>(it.key().data(), it.key().size())
+                                 : "[" + std::to_string(index) + "]");
+    return why;
+  }
+  return nullptr;
+}
+inline void check_storable(const nlohmann::json& j, int most = json_depth - 1, bool subtypes = false) {
+  std::string path;
+  if (const char* why = unstorable(j, most, subtypes, path)) throw unplaced(errc::invalid_argument, why, path);
 }
 
 // Walks over CBOR items without building anything: nlohmann's parser recurses, and hostile bytes nest for nothing.
@@ -60,25 +77,22 @@ inline bool cbor_depth_ok(const unsigned char* p, std::size_t size) {
   return true;
 }
 
-inline void check_depth(const nlohmann::json& j) {
-  if (is_nested_deeper(j, json_depth - 1))
-    throw error(errc::invalid_argument, "the JSON value is nested too deep to store");
-}
-inline std::vector<unsigned char> to_leaf(const nlohmann::json& j) {
-  check_depth(j);
-  return nlohmann::json::to_cbor(j);
-}
-
-inline nlohmann::json from_leaf(const void* data, std::size_t size) {
+// A discarded value if the bytes are not JSON.
+inline nlohmann::json from_leaf_or_discarded(const void* data, std::size_t size) {
   const auto* p = static_cast<const unsigned char*>(data);
   if (size != 0 && cbor_depth_ok(p, size)) {
     try {
-      auto j = nlohmann::json::from_cbor(p, p + size, true, false);
-      if (!j.is_discarded()) return j;
+      return nlohmann::json::from_cbor(p, p + size, true, false);
     } catch (const nlohmann::json::exception&) { // some errors throw in spite of the arguments
     }
   }
-  throw error(errc::corrupt, "the stored bytes are not JSON in CBOR");
+  return nlohmann::json(nlohmann::json::value_t::discarded);
+}
+inline constexpr const char* not_cbor = "the stored bytes are not JSON in CBOR";
+inline nlohmann::json from_leaf(const void* data, std::size_t size) {
+  auto j = from_leaf_or_discarded(data, size);
+  if (j.is_discarded()) throw unplaced(errc::corrupt, not_cbor);
+  return j;
 }
 
 SHM_DETAIL_END

@@ -35,16 +35,32 @@ std::vector<std::optional<nlohmann::json>> get_many_json(const Place& place, con
     for (const auto& key : keys) {
       const encoded_key<std::string> k(key);
       auto& value = out.emplace_back();
-      const int result = found == 0 ? load_json_at(s.get(), node, k, value) : found;
-      if (result < 0) throw_at<std::string>(result, place, k);
+      json_losses losses{place.d, nullptr, {}};
+      try {
+        const int result = found == 0 ? load_json_at(s.get(), node, k, losses, value) : found;
+        if (result < 0) throw_at<std::string>(result, place, k);
+      } catch (const error&) {
+        rethrow_at(place, k);
+      }
     }
     return out;
   });
 }
+// Before something is stored under a key of the dict at a place, which creates it if it is missing.
 template <class Place>
-nlohmann::json setdefault_json(const Place& place, std::string_view key, nlohmann::json otherwise);
+void check_storable_at(const Place& place, const encoded_key<std::string>& key, const nlohmann::json& value) {
+  try {
+    if (place.depth() >= json_depth)
+      throw unplaced(errc::invalid_argument, "dicts of JSON can be nested 1,000 levels deep; this would be one more");
+    check_storable(value, json_depth - 1 - place.depth());
+  } catch (const error&) {
+    rethrow_at(place, key);
+  }
+}
+template <class Place>
+nlohmann::json setdefault_json(const Place& place, text_arg key, nlohmann::json otherwise);
 template <class Place, class F>
-nlohmann::json get_or_compute_json(const Place& place, std::string_view key, F& compute, std::int64_t timeout);
+nlohmann::json get_or_compute_json(const Place& place, text_arg key, F& compute, std::int64_t timeout);
 
 } // namespace detail
 
@@ -52,20 +68,22 @@ nlohmann::json get_or_compute_json(const Place& place, std::string_view key, F& 
 template <class Place>
 class json_view : detail::proxy_tag {
  public:
-  json_view(const Place& place, std::string_view key) : place_(place, key) {}
+  json_view(const Place& place, detail::text_arg key) : place_(place, key) {}
   json_view(const json_view&) = delete;
   json_view& operator=(const json_view&) = delete;
 
-  auto operator[](std::string_view key) && { return json_view<detail::child_place<Place, std::string>>(place_, key); }
+  auto operator[](detail::text_arg key) && { return json_view<detail::child_place<Place, std::string>>(place_, key); }
   // A leaf, or an object with all that is in it; throws key_not_found.
   nlohmann::json value() && {
     auto out = std::move(*this).find();
     if (!out) detail::throw_at(SHMD_NOT_FOUND, place_);
     return std::move(*out);
   }
-  std::optional<nlohmann::json> find() && {
+  // What cannot be read is thrown if it is what stands here. If it is a part of an object, that part is a discarded value, and
+  // is told in `unreadable`: errors that name dict and path.
+  std::optional<nlohmann::json> find(std::vector<error>* unreadable = nullptr) && {
     auto leaf = read_leaf();
-    return leaf.first == SHMD_ERR_IS_A_DICT ? read_any() : std::move(leaf.second);
+    return leaf.first == SHMD_ERR_IS_A_DICT ? read_any(unreadable) : std::move(leaf.second);
   }
   template <class T>
   T get() && {
@@ -77,7 +95,7 @@ class json_view : detail::proxy_tag {
     return out ? out->template get<T>() : std::move(otherwise);
   }
   bool exists() && { return contains() != SHMD_NOT_FOUND; }
-  bool contains(std::string_view key) && { return std::move(*this)[key].exists(); }
+  bool contains(detail::text_arg key) && { return std::move(*this)[key].exists(); }
   bool is_object() && { return contains() == SHMD_ERR_IS_A_DICT; }
   // Keys of an object; 0 if there is nothing. Throws not_a_dict at a leaf.
   std::size_t size() && {
@@ -101,11 +119,11 @@ class json_view : detail::proxy_tag {
                            [&] { return holds(predicate); });
   }
   template <class Predicate>
-  void wait(std::string_view key, Predicate predicate) && {
+  void wait(detail::text_arg key, Predicate predicate) && {
     std::move(*this)[key].wait(std::move(predicate));
   }
   template <class Predicate, class Rep, class Period>
-  bool wait_for(std::string_view key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {
+  bool wait_for(detail::text_arg key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) && {
     return std::move(*this)[key].wait_for(std::move(predicate), timeout);
   }
   // Of the object that stands here; a missing one has nothing.
@@ -113,7 +131,7 @@ class json_view : detail::proxy_tag {
   auto get_many(const Keys& keys) && {
     return detail::get_many_json(place_, keys);
   }
-  auto scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
+  auto scan(detail::text_arg prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
     return detail::scan_at<std::string, json_dict>(place_, prefix, cursor, limit);
   }
   auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return std::move(*this).scan({}, cursor, limit); }
@@ -137,15 +155,25 @@ class json_view : detail::proxy_tag {
     if (result < 0 && result != SHMD_ERR_IS_A_DICT) detail::throw_at(result, place_);
     return {result, std::move(out)};
   }
-  std::optional<nlohmann::json> read_any() const {
-    return detail::read_whole(place_.d, [this] { return read_once(); });
+  std::optional<nlohmann::json> read_any(std::vector<error>* unreadable) const {
+    return detail::read_whole(place_.d, [&] {
+      if (unreadable != nullptr) unreadable->clear();
+      return read_once(unreadable);
+    });
   }
-  std::optional<nlohmann::json> read_once() const {
+  std::optional<nlohmann::json> read_once(std::vector<error>* unreadable) const {
     detail::snapshot_state s(place_.d, place_.owner);
     std::optional<nlohmann::json> out;
+    detail::json_losses losses{place_.d, unreadable, {}};
+    if (unreadable != nullptr) place_.parent.describe(losses.path);
     shmd_node up;
     int result = place_.parent.find(s.get(), &up);
-    if (result == 0) result = detail::load_json_at(s.get(), up, place_.key, out); // a leaf, if it became one meanwhile
+    try {
+      // a leaf, if it became one meanwhile
+      if (result == 0) result = detail::load_json_at(s.get(), up, place_.key, losses, out);
+    } catch (const error&) {
+      detail::rethrow_in(place_);
+    }
     if (result < 0) detail::throw_at(result, place_);
     return out;
   }
@@ -161,9 +189,10 @@ class json_proxy : public json_view<Place> {
  public:
   using json_view<Place>::json_view;
 
-  auto operator[](std::string_view key) && { return json_proxy<detail::child_place<Place, std::string>>(place_, key); }
+  auto operator[](detail::text_arg key) && { return json_proxy<detail::child_place<Place, std::string>>(place_, key); }
 
   void operator=(const nlohmann::json& value) && { store(value, detail::json_store::replace); }
+  void operator=(std::initializer_list<detail::no_element>) && { store({}, detail::json_store::replace); } // null
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(json_proxy&& other) && { store(std::move(other).value(), detail::json_store::replace); }
   template <class P>
@@ -203,29 +232,32 @@ class json_proxy : public json_view<Place> {
     if (result < 0) detail::throw_at(result, place_);
     return result == 0;
   }
-  bool erase(std::string_view key) && { return std::move(*this)[key].erase(); }
+  bool erase(detail::text_arg key) && { return std::move(*this)[key].erase(); }
   template <class F>
-  nlohmann::json get_or_compute(std::string_view key, F&& compute) && {
+  nlohmann::json get_or_compute(detail::text_arg key, F&& compute) && {
     return detail::get_or_compute_json(place_, key, compute, SHMD_FOREVER);
   }
   template <class F, class Rep, class Period>
-  nlohmann::json get_or_compute(std::string_view key, F&& compute, std::chrono::duration<Rep, Period> timeout) && {
+  nlohmann::json get_or_compute(detail::text_arg key, F&& compute, std::chrono::duration<Rep, Period> timeout) && {
     return detail::get_or_compute_json(place_, key, compute, detail::timeout_ns(timeout));
   }
   json_ref ref() &&; // the object, created if missing
 
  private:
   void store(const nlohmann::json& value, detail::json_store how) {
-    detail::check_depth(value);
+    detail::check_storable_at(place_.parent, place_.key, value);
     const std::string key(static_cast<const char*>(place_.key.data()), place_.key.size());
     detail::commit_at(place_.parent, [&](shmd_node up) { return detail::store_json(place_.d, up, key, value, how); });
   }
   template <class F>
   nlohmann::json change(F&& f) {
     nlohmann::json now;
+    detail::check_storable_at(place_.parent, place_.key, now); // the levels above it
     detail::change_at<std::string, nlohmann::json>(place_.parent, place_.key, [&](std::optional<nlohmann::json>& j) {
       f(j);
-      if (j->is_object()) throw error(errc::invalid_argument, "an object is stored by assignment, not by update()");
+      if (j->is_object())
+        throw detail::unplaced(errc::invalid_argument, "an object is stored by assignment, not by update()");
+      detail::check_storable(*j, detail::json_depth - 1 - place_.parent.depth());
       now = *j;
       return SHMD_OK;
     });
@@ -236,7 +268,7 @@ class json_proxy : public json_view<Place> {
 namespace detail {
 
 template <class Place>
-nlohmann::json setdefault_json(const Place& place, std::string_view key, nlohmann::json otherwise) {
+nlohmann::json setdefault_json(const Place& place, text_arg key, nlohmann::json otherwise) {
   const auto present = [&] { return json_view<Place>(place, key).find(); };
   if (auto out = present()) return std::move(*out);
   commit_scope scope(place.d);
@@ -246,7 +278,8 @@ nlohmann::json setdefault_json(const Place& place, std::string_view key, nlohman
   return std::move(*out);
 }
 template <class Place, class F>
-nlohmann::json get_or_compute_json(const Place& place, std::string_view key, F& compute, std::int64_t timeout) {
+nlohmann::json get_or_compute_json(const Place& place, text_arg key, F& compute, std::int64_t timeout) {
+  check_storable_at(place, encoded_key<std::string>(key), nullptr);
   return compute_once(
       place, encoded_key<std::string>(key), timeout, [&] { return json_view<Place>(place, key).find(); },
       [&]() -> nlohmann::json { return setdefault_json(place, key, compute()); });

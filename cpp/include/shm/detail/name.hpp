@@ -83,7 +83,8 @@ inline constexpr std::string_view name_i8 = "i8", name_i16 = "i16", name_i32 = "
                                   name_f64 = "f64", name_bool = "bool", name_str = "str", name_bytes = "bytes",
                                   name_vec = "vec", name_arr = "arr", name_map = "map", name_set = "set",
                                   name_opt = "opt", name_tuple = "tuple", name_var = "var", name_unit = "unit",
-                                  name_dict = "dict";
+                                  name_dict = "dict", name_dur = "dur", name_system_time = "system_time",
+                                  name_steady_time = "steady_time";
 
 template <class T>
 constexpr std::string_view scalar_name() {

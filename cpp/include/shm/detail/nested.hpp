@@ -61,7 +61,7 @@ class nested_reading : proxy_tag {
   auto get_many(const Keys& wanted) && {
     return bound_.get_many(wanted);
   }
-  auto scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
+  auto scan(text_arg prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
     return bound_.scan(prefix, cursor, limit);
   }
   auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return bound_.scan(cursor, limit); }
@@ -134,6 +134,7 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
 
   // A list, map, dict, ref or other nested dict: replaces the subtree in one commit.
   void operator=(const local_type& entries) && { assign(entries); }
+  void operator=(std::initializer_list<no_element>) && { assign({}); } // d[key] = {}: an empty dict
   // NOLINTNEXTLINE(performance-noexcept-move-constructor): it writes to the dict
   void operator=(dict_proxy&& other) && { assign(std::move(other).value()); }
   template <class D, class = decltype(std::declval<D>().to_map())>
@@ -185,9 +186,7 @@ class dict_proxy : public nested_reading<bound_proxy<Place, K, V>, Place, K, V> 
  private:
   void assign(const local_type& entries) {
     const auto& place = bound_.place();
-    commit_at(place.parent, [&](shmd_node up) {
-      return tree<dict<K, V>>::store(place.d, up, place.key.data(), place.key.size(), entries);
-    });
+    commit_at(place.parent, [&](shmd_node up) { return store_under<dict<K, V>>(place.d, up, place.key, entries); });
   }
 };
 

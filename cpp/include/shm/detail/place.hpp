@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "checked.hpp"
 #include "handle.hpp"
 #include "raw.hpp"
 
@@ -24,6 +25,7 @@ struct root_place {
   int find(shmd_snapshot*, shmd_node* out) const noexcept { return *out = node(), 0; }
   int create(shmd_node* out) const noexcept { return *out = node(), 0; }
   int check() const noexcept { return 0; }
+  int depth() const noexcept { return 0; } // keys down to it; kept by those of JSON, of which reading and writing ask
   void describe(std::string&) const {}
 };
 
@@ -33,6 +35,7 @@ struct node_place {
   handle* owner;
   shmd_node at;
   const std::string* path; // of the ref, for messages
+  int keys = 0;
 
   shmd_node node() const noexcept { return at; }
   int find(shmd_node* out) const noexcept { return *out = at, 0; }
@@ -40,8 +43,46 @@ struct node_place {
   int find(shmd_snapshot*, shmd_node* out) const noexcept { return *out = at, check(); }
   int create(shmd_node* out) const noexcept { return *out = at, 0; }
   int check() const noexcept { return shmd_node_check(d, at); }
+  int depth() const noexcept { return keys; }
   void describe(std::string& out) const { out += *path; }
 };
+
+// Throws what was thrown where neither dict nor key was known, with both.
+[[noreturn]] SHM_COLD inline void throw_placed(const unplaced& e, const std::string& dict, const std::string& path) {
+  const std::string prefix = "dict '" + dict + "'", at = path + e.path();
+  std::string message = e.problem();
+  if (message.find(prefix) == std::string::npos) message.insert(0, prefix + ": ");
+  if (!at.empty()) message += " (at " + shortened(at) + ")";
+  throw_as(e.code().value(), message, e.of_core() ? last_error(e.code().value()) : nullptr);
+}
+// In a handler: the same for what is handled there; anything else is thrown on. `key`: ["key"] at the place, or "".
+template <class Place>
+[[noreturn]] SHM_COLD void rethrow_in(const Place& place, const std::string& key = {}) {
+  try {
+    throw;
+  } catch (const unplaced& e) {
+    std::string path;
+    place.describe(path);
+    throw_placed(e, shmd_name(place.d), path + key);
+  }
+}
+[[noreturn]] SHM_COLD inline void throw_of_core(int code, const shmd_dict* d, const std::string& path) {
+  throw unplaced(code, last_message(code, shmd_name(d)), path, true);
+}
+
+// The bytes of a key at a place. Some keys are refused: NaN.
+template <class K, class Place>
+SHM_INLINE encoded_key<K> key_at(const Place& place, arg_t<K> key) {
+  if constexpr (std::is_nothrow_constructible_v<encoded_key<K>, arg_t<K>>) {
+    return encoded_key<K>(key);
+  } else {
+    try {
+      return encoded_key<K>(key);
+    } catch (const error&) {
+      rethrow_in(place, std::string("[").append(type_name<K>::value).append("]"));
+    }
+  }
+}
 
 template <class Parent, class K>
 struct child_place {
@@ -51,7 +92,7 @@ struct child_place {
   shmd_dict* d;
   handle* owner;
 
-  child_place(const Parent& p, arg_t<K> k) : parent(p), key(k), d(p.d), owner(p.owner) {}
+  child_place(const Parent& p, arg_t<K> k) : parent(p), key(key_at<K>(p, k)), d(p.d), owner(p.owner) {}
 
   int find(shmd_node* out) const noexcept {
     shmd_node up;
@@ -70,6 +111,7 @@ struct child_place {
     return result < 0 ? result : shmd_node_open(d, up, key.data(), key.size(), SHMD_NODE_CREATE, out);
   }
   int check() const noexcept { return parent.check(); }
+  int depth() const noexcept { return parent.depth() + 1; }
   void describe(std::string& out) const {
     parent.describe(out);
     describe_key<K>(out, key.data(), key.size());
@@ -78,7 +120,7 @@ struct child_place {
 
 [[noreturn]] SHM_COLD inline void throw_path(int code, const shmd_dict* d, const std::string& path) {
   if (code == SHMD_NOT_FOUND) throw_as(code, std::string("dict '") + shmd_name(d) + "' has no key " + path, nullptr);
-  throw_last(code, path);
+  throw_last(code, path, shmd_name(d));
 }
 template <class Place>
 [[noreturn]] SHM_COLD void throw_at(int code, const Place& place) {
@@ -188,14 +230,24 @@ int update_at(const Place& place, const Key& key, shmd_update_fn callback, void*
   return committed < 0 ? committed : result;
 }
 
-// Stored bytes that make no sense: says where.
+// In a handler of what serializers throw: says where.
 template <class Place, class Key>
-[[noreturn]] SHM_COLD void rethrow_at(const error& e, const Place& place, const Key& key) {
-  if (e.code() != errc::corrupt) throw;
-  std::string path;
-  place.describe(path);
-  describe_key<typename Key::type>(path, key.data(), key.size());
-  throw error(errc::corrupt, std::string("dict '") + shmd_name(place.d) + "': " + e.what() + " (at " + path + ")");
+[[noreturn]] SHM_COLD void rethrow_at(const Place& place, const Key& key) {
+  rethrow_in(place, text_of_key<typename Key::type>(key.data(), key.size()));
+}
+
+// The bytes of a value under a key at a place. Some values are refused: JSON that could not be read again.
+template <class V, class Place, class Key>
+SHM_INLINE encoded_value<V> value_at(const Place& place, const Key& key, arg_t<V> value) {
+  if constexpr (std::is_nothrow_constructible_v<encoded_value<V>, arg_t<V>>) {
+    return encoded_value<V>(value);
+  } else {
+    try {
+      return encoded_value<V>(value);
+    } catch (const error&) {
+      rethrow_at(place, key);
+    }
+  }
 }
 
 // Present value at a key. 0, SHMD_NOT_FOUND, or an error.
@@ -214,8 +266,8 @@ int get_at(const Place& place, const Key& key, std::optional<local_t<V>>& out) {
           },
           out);
     });
-  } catch (const error& e) {
-    rethrow_at(e, place, key);
+  } catch (const error&) {
+    rethrow_at(place, key);
   }
 }
 
@@ -249,10 +301,20 @@ int change_at(const Place& place, const encoded_key<K>& key, Change&& change) {
   updater<V, std::remove_reference_t<Change>> u(change);
   const int result = update_at(place, key, u.callback, &u);
   if (result < 0) {
+    const auto where = [&](const char* problem) {
+      std::string path;
+      place.describe(path);
+      path += text_of_key<K>(key.data(), key.size());
+      return std::string("dict '") + shmd_name(place.d) + "': " + problem + " (at " + shortened(path) + ")";
+    };
     try {
       u.rethrow();
-    } catch (const error& e) {
-      rethrow_at(e, place, key);
+    } catch (const error&) {
+      rethrow_at(place, key);
+    } catch (const value_overflow& e) {
+      throw std::overflow_error(where(e.what()));
+    } catch (const value_domain& e) {
+      throw std::domain_error(where(e.what()));
     }
     throw_at<K>(result, place, key);
   }

@@ -48,7 +48,7 @@ struct scanning {
   static int found(void* self, shmd_snapshot* s, const shmd_entry* e) noexcept {
     auto* me = static_cast<scanning*>(self);
     try {
-      me->out.entries.emplace_back(decode<K>(e->key, e->key_size), load_entry<V>(s, *e));
+      me->out.entries.push_back(load_pair<K, V>(s, *e));
       return 0;
     } catch (...) {
       me->error = std::current_exception();
@@ -64,7 +64,13 @@ portion<K, V> scan_at(const Place& place, std::string_view prefix, std::uint64_t
     c.out.next = cursor;
     return shmd_scan(place.d, node, &c.out.next, prefix.data(), prefix.size(), limit, c.found, &c);
   });
-  if (c.error) std::rethrow_exception(c.error);
+  if (c.error) {
+    try {
+      std::rethrow_exception(c.error);
+    } catch (const error&) {
+      rethrow_in(place);
+    }
+  }
   if (result < 0) throw_at(result, place);
   if (result == SHMD_NOT_FOUND) c.out.next = 0;
   return std::move(c.out);
@@ -86,7 +92,7 @@ class dict_reader {
 
   // A copy; nullopt, or the default, if the key is absent. A nested dict comes as one commit shows it.
   SHM_INLINE std::optional<mapped_type> get(arg_t<K> key) const {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     if constexpr (is_nested<V>)
       return load_child<nested_key<V>, nested_value<V>>(where(), k);
     else
@@ -120,16 +126,16 @@ class dict_reader {
   // with the result's `next` until it is 0; the cursor may be kept for days or given to another process. `limit`: how many
   // entries to look at. An entry that is there all the while is given once. A missing nested dict has none.
   using portion = detail::portion<K, V>; // entries, next
-  portion scan(std::string_view prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
+  portion scan(text_arg prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) const {
     static_assert(is_string<K>, "shm: only string keys have prefixes; use scan(cursor, limit)");
     return scan_at<K, V>(where(), prefix, cursor, limit);
   }
   portion scan(std::uint64_t cursor = 0, std::size_t limit = 1000) const {
-    return scan_at<K, V>(where(), {}, cursor, limit);
+    return scan_at<K, V>(where(), std::string_view(), cursor, limit);
   }
 
   bool contains(arg_t<K> key) const {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     const int result = read_at(where(), [&](shmd_node n) { return shmd_contains(where().d, n, k.data(), k.size()); });
     if (result < 0 && result != SHMD_ERR_IS_A_DICT) throw_at<K>(result, where(), k);
     return result != SHMD_NOT_FOUND;
@@ -181,12 +187,12 @@ class dict_reader {
   // false if the time is over and it is not true. Who holds the lock waits in vain; in a transaction: in_transaction.
   template <class Predicate>
   void wait(arg_t<K> key, Predicate predicate) const {
-    static_cast<void>(wait_at(watched_place(where(), encoded_key<K>(key)), std::nullopt,
+    static_cast<void>(wait_at(watched_place(where(), key_at<K>(where(), key)), std::nullopt,
                               [&] { return holds<mapped_type>(predicate, get(key)); }));
   }
   template <class Predicate, class Rep, class Period>
   bool wait_for(arg_t<K> key, Predicate predicate, std::chrono::duration<Rep, Period> timeout) const {
-    return wait_at(watched_place(where(), encoded_key<K>(key)), follower::after(timeout),
+    return wait_at(watched_place(where(), key_at<K>(where(), key)), follower::after(timeout),
                    [&] { return holds<mapped_type>(predicate, get(key)); });
   }
 
@@ -196,7 +202,7 @@ class dict_reader {
   template <class F>
   auto with(arg_t<K> key, F&& f) const {
     static_assert(!is_nested<V>, "shm: with() is for plain values; use at() or get() for a nested dict");
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     pinned_view view(where().d);
     int result = SHMD_ERR_CLOSED;
     if (!is_closed(where().d))

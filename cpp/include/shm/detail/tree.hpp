@@ -82,16 +82,26 @@ local_t<V> load_entry(shmd_snapshot* s, const shmd_entry& e) {
   return tree<V>::load(s, e);
 }
 
+// With its key. What is no key or value of these types is told with its path from here.
+template <class K, class V>
+std::pair<K, local_t<V>> load_pair(shmd_snapshot* s, const shmd_entry& e) {
+  try {
+    return {decode<K>(e.key, e.key_size), load_entry<V>(s, e)};
+  } catch (const unplaced& u) {
+    throw u.below(text_of_key<K>(e.key, e.key_size));
+  }
+}
+
 template <class K, class V>
 local_t<dict<K, V>> load_dict(shmd_snapshot* s, shmd_node node) {
   local_t<dict<K, V>> out;
-  for (cursor c(s, node); c.next();)
-    out.emplace(decode<K>(c.entry().key, c.entry().key_size), load_entry<V>(s, c.entry()));
+  for (cursor c(s, node); c.next();) out.insert(load_pair<K, V>(s, c.entry()));
   return out;
 }
 
 // Keys and values of a range as bytes, to be stored together by one call of the core. Bytes of strings and the like are those
-// of the range where its elements stay while it is kept; all others are copied. Throws what serializers throw.
+// of the range where its elements stay while it is kept; all others are copied. What serializers refuse is thrown as
+// `unplaced`, with its key.
 template <class K, class V>
 class encoded_pairs {
  public:
@@ -122,8 +132,12 @@ class encoded_pairs {
   template <bool Kept, class Key, class Value>
   void add(const Key& key, const Value& value) {
     shmd_pair p; // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below
-    p.key = bytes < K, true, Kept && std::is_same_v < Key, K >> (key, p.key_size);
-    p.value = bytes < V, false, Kept && std::is_same_v < Value, local_t < V >>> (value, p.value_size);
+    p.key = this->template bytes<K, true, (Kept && std::is_same_v<Key, K>)>(key, p.key_size);
+    try {
+      p.value = this->template bytes<V, false, (Kept && std::is_same_v<Value, local_t<V>>)>(value, p.value_size);
+    } catch (const unplaced& e) {
+      throw e.below(text_of_key<K>(p.key, p.key_size));
+    }
     pairs_.push_back(p);
   }
   template <class T, bool Key, bool Kept>
@@ -150,6 +164,24 @@ class encoded_pairs {
   unsigned char* next_ = nullptr;
   std::size_t left_ = 0;
 };
+
+// Writes into a dict that is there. Not negative: what the core refuses is thrown as `unplaced`, with its path from here, as
+// is what serializers refuse.
+template <class V, class Key>
+int store_under(shmd_dict* d, shmd_node node, const Key& k, const local_t<V>& value) {
+  const auto path = [&] { return text_of_key<typename Key::type>(k.data(), k.size()); };
+  try {
+    const int result = tree<V>::store(d, node, k.data(), k.size(), value);
+    if (result >= 0) return result;
+    throw_of_core(result, d, {});
+  } catch (const unplaced& e) {
+    throw e.below(path());
+  }
+}
+template <class K, class V>
+int store_entry(shmd_dict* d, shmd_node node, arg_t<K> key, const local_t<V>& value) {
+  return store_under<V>(d, node, encoded_key<K>(key), value);
+}
 
 // Ranges of pairs that local data is made of by copying: not what converts to local data, options or a name anyway.
 template <class R, class = void>
@@ -178,8 +210,7 @@ template <class K, class V, class Range>
 int store_range(shmd_dict* d, shmd_node node, const Range& range) {
   if constexpr (is_nested<V>) {
     for (const auto& [key, value] : range) {
-      const encoded_key<K> k(key);
-      const int result = tree<V>::store(d, node, k.data(), k.size(), value);
+      const int result = store_entry<K, V>(d, node, key, value);
       if (result < 0) return result;
     }
     return 0;
@@ -192,7 +223,7 @@ int store_range(shmd_dict* d, shmd_node node, const Range& range) {
 template <class V>
 struct tree {
   static local_t<V> load(shmd_snapshot*, const shmd_entry& e) {
-    if (e.is_dict) throw error(errc::is_a_dict, "a key holds a nested dict where a value was expected");
+    if (e.is_dict) throw unplaced(errc::is_a_dict, "a key holds a nested dict where a value was expected");
     return decode<V>(e.value, e.value_size);
   }
   static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, const local_t<V>& value) {
@@ -205,7 +236,7 @@ struct tree {
 template <class K, class V, class S>
 struct tree<dict<K, V, S>> {
   static local_t<dict<K, V>> load(shmd_snapshot* s, const shmd_entry& e) {
-    if (!e.is_dict) throw error(errc::not_a_dict, "a key holds a value where a nested dict was expected");
+    if (!e.is_dict) throw unplaced(errc::not_a_dict, "a key holds a value where a nested dict was expected");
     return load_dict<K, stored<V, S>>(s, e.node);
   }
   static int store(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size,
@@ -250,7 +281,11 @@ int commit_at(const Place& place, const Work& work) {
   commit_scope scope(place.d);
   shmd_node node;
   int result = place.create(&node);
-  if (result >= 0) result = work(node);
+  try {
+    if (result >= 0) result = work(node);
+  } catch (const error&) {
+    rethrow_in(place);
+  }
   if (result >= 0) {
     const int committed = scope.commit();
     if (committed < 0) result = committed;
@@ -270,7 +305,11 @@ std::optional<local_t<dict<K, V>>> load_child(const Place& place, const Key& key
     if (result == 0) result = shmd_snapshot_node(s.get(), node, key.data(), key.size(), &child);
     if (result == SHMD_NOT_FOUND) return std::nullopt;
     if (result < 0) throw_at(result, place);
-    return load_dict<K, V>(s.get(), child);
+    try {
+      return load_dict<K, V>(s.get(), child);
+    } catch (const error&) {
+      rethrow_at(place, key);
+    }
   });
 }
 

@@ -51,15 +51,15 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   std::pair<iterator, bool> insert_or_assign(arg_t<K> key, mapped_type value) {
     bool inserted = false;
     if constexpr (is_nested<V>) {
-      const encoded_key<K> k(key);
+      const auto k = key_at<K>(where(), key);
       commit_at(where(), [&](shmd_node node) {
         shmd_node ignored;
         const int found = shmd_node_open(where().d, node, k.data(), k.size(), 0, &ignored);
         inserted = found == SHMD_NOT_FOUND;
-        return tree<V>::store(where().d, node, k.data(), k.size(), value);
+        return store_under<V>(where().d, node, k, value);
       });
     } else {
-      change_at<K, V>(where(), encoded_key<K>(key), [&](std::optional<mapped_type>& v) {
+      change_at<K, V>(where(), key_at<K>(where(), key), [&](std::optional<mapped_type>& v) {
         inserted = !v;
         v = value;
         return SHMD_OK;
@@ -81,17 +81,23 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
 
   // Only if the key is there: whether it was.
   bool replace(arg_t<K> key, const mapped_type& value) {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     int result;
     if constexpr (is_nested<V>) {
       commit_scope scope(where().d);
       shmd_node node, ignored;
       result = where().find(&node);
       if (result == 0) result = shmd_node_open(where().d, node, k.data(), k.size(), 0, &ignored);
-      if (result == 0) result = tree<V>::store(where().d, node, k.data(), k.size(), value);
+      if (result == 0) {
+        try {
+          result = store_under<V>(where().d, node, k, value);
+        } catch (const error&) {
+          rethrow_in(where());
+        }
+      }
       if (result >= 0 && result != SHMD_NOT_FOUND) result = scope.commit();
     } else {
-      const encoded_value<V> v(value);
+      const auto v = value_at<V>(where(), k, value);
       result = read_at(where(), [&](shmd_node n) {
         return shmd_put(where().d, n, k.data(), k.size(), v.data(), v.size(), SHMD_REPLACE_ONLY);
       });
@@ -118,14 +124,14 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
 
   // How many were erased: 0 or 1. A nested dict goes with all that is in it.
   size_type erase(arg_t<K> key) {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     const int result = read_at(where(), [&](shmd_node n) { return shmd_erase(where().d, n, k.data(), k.size()); });
     if (result < 0) throw_at<K>(result, where(), k);
     return result == 0 ? 1 : 0;
   }
   // Erases and returns what was there.
   std::optional<mapped_type> extract(arg_t<K> key) {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     std::optional<mapped_type> out;
     if constexpr (is_nested<V>) {
       commit_scope scope(where().d);
@@ -209,21 +215,21 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
   template <class F>
   mapped_type compute_once(arg_t<K> key, F& compute, std::int64_t timeout) {
     return detail::compute_once<K>(
-        where(), encoded_key<K>(key), timeout, [&] { return this->get(key); },
+        where(), key_at<K>(where(), key), timeout, [&] { return this->get(key); },
         [&]() -> mapped_type { return insert(value_type(K(key), compute())).first->second; });
   }
 
   bool put_new(arg_t<K> key, const mapped_type& value) {
-    const encoded_key<K> k(key);
+    const auto k = key_at<K>(where(), key);
     if constexpr (is_nested<V>) {
       return SHMD_EXISTS != commit_at(where(), [&](shmd_node node) {
                shmd_node ignored;
                const int found = shmd_node_open(where().d, node, k.data(), k.size(), 0, &ignored);
                if (found != SHMD_NOT_FOUND) return found == 0 ? int{SHMD_EXISTS} : found;
-               return tree<V>::store(where().d, node, k.data(), k.size(), value);
+               return store_under<V>(where().d, node, k, value);
              });
     } else {
-      const encoded_value<V> v(value);
+      const auto v = value_at<V>(where(), k, value);
       const int result = write_at(where(), [&](shmd_node n) {
         return shmd_put(where().d, n, k.data(), k.size(), v.data(), v.size(), SHMD_INSERT_ONLY);
       });
@@ -236,7 +242,13 @@ class dict_writer : public dict_reader<Derived, Place, K, V> {
     if constexpr (is_nested<V>) {
       commit_at(where(), [&](shmd_node node) { return store_range<K, V>(where().d, node, entries); });
     } else {
-      const encoded_pairs<K, V> pairs(entries); // before the lock is taken
+      const auto pairs = [&] { // before the lock is taken
+        try {
+          return encoded_pairs<K, V>(entries);
+        } catch (const error&) {
+          rethrow_in(where());
+        }
+      }();
       const int result = write_at(where(), [&](shmd_node node) { return pairs.put(where().d, node); });
       if (result < 0) throw_at(result, where());
     }
