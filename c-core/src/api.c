@@ -137,8 +137,11 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   result = check_caller(name, options);
   if (result < 0) return result;
   shmd_cancel_off();
-  result = open_handle(name, options, out);
-  shmd_cancel_back();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = open_handle(name, options, out);
+  }
   return result;
 }
 
@@ -157,6 +160,7 @@ static bool leaving(shmd_dict* d, const shmd_attachment* a) {
 }
 
 static void leave_sections(shmd_dict* d, shmd_attachment* a) {
+  if (d->begun != 0 && d->begun == shmd_load_acquire(&a->inherited) >> 32) (void)shmd_transaction_disown(a);
   if (shmd_transaction_mine(a) && d->begun == section_of(a)) {
     (void)leaving(d, a);
     (void)shmd_transaction_end(a, false);
@@ -208,7 +212,7 @@ static int leave_closed(shmd_dict* d, const char* function) {
 
 static int close_handle(shmd_dict* d) {
   uint64_t reader;
-  int result;
+  int result, given_back;
   if (shmd_handle_enter(d, "shmd_close") < 0) return SHMD_ERR_CLOSED;
   reader = shmd_load_acquire(&d->reader);
   /* SYNC handle: publishes that it is closed: of several threads one closes it. */
@@ -218,31 +222,42 @@ static int close_handle(shmd_dict* d) {
   }
   leave_sections(d, d->attachment);
   keep_for_section(d, d->attachment);
-  shmd_named_abandon(d);
+  given_back = shmd_named_abandon(d);
   shmd_event_unhook(d);
   result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
   shmd_handle_let(d); /* for having been open */
   shmd_handle_leave(d);
-  return result;
+  return result < 0 ? result : given_back;
+}
+
+static void close_waiting(void);
+
+static int close_later(shmd_dict* d) {
+  d->next_closing = shmd_lock_self.closing;
+  shmd_lock_self.closing = d;
+  return 0;
 }
 
 int shmd_close(shmd_dict* d) {
   shmd_attachment* a;
+  int result;
   if (d == NULL) return 0;
   a = shmd_attachment_of(d);
   if (a == NULL) return shmd_handle_closed("shmd_close");
   if (a->hidden)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "dict '%s': the creator's callback cannot close it; let it fail instead", a->name);
-  if (shmd_lock_paused(a)) { /* the call that called back still needs the mapping */
-    d->next_closing = shmd_lock_self.closing;
-    shmd_lock_self.closing = d;
-    return 0;
-  }
-  return close_handle(d);
+  if (shmd_callback_within(a)) return close_later(d); /* the call that called back needs the mapping */
+  leave_sections(d, a);
+  if (shmd_load_acquire(&d->locks) != 0 && shmd_transaction_mine(a)) return close_later(d); /* of another handle */
+  result = close_handle(d);
+  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL))
+    close_waiting(); /* a transaction that ended here kept them waiting */
+  return result;
 }
 
-/* Ends what a callback closed. Handles of a dict that another callback further out belongs to wait for the end of that. */
+/* Ends what was closed too early: within a callback, or with named locks within another handle's transaction. Handles of a dict
+ * that another callback further out belongs to wait for the end of that. */
 static SHMD_NOINLINE void close_waiting(void) {
   const shmd_error_info before = *shmd_last_error();
   shmd_dict* d = shmd_lock_self.closing;
@@ -400,15 +415,20 @@ int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
   return shmd_dict_erase(a, node, &k);
 }
 
+/* The cleanup of a call's result: also if an exception of its callback ends it. */
+static void call_over(const int* result) {
+  (void)result;
+  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL)) close_waiting();
+}
+
 int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update, void* context) {
   shmd_key k;
-  int result;
+  int result SHMD_CLEANUP(call_over) = 0;
   CHECK_HANDLE("shmd_update");
   CHECK_KEY("shmd_update");
   if (update == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_update: the callback is NULL");
   k = make_key(a, key, key_size);
   result = shmd_dict_update(a, node, &k, update, context);
-  if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL)) close_waiting();
   return result;
 }
 
@@ -555,7 +575,7 @@ int shmd_begin(shmd_dict* d, int64_t timeout) {
 }
 
 static int end_transaction(shmd_dict* d, const char* function, bool commit) {
-  int result;
+  int result SHMD_CLEANUP(call_over) = 0;
   if (SHMD_UNLIKELY(shmd_attachment_of(d) == NULL)) return leave_closed(d, function);
   result = shmd_handle_enter(d, function);
   if (result < 0) return leave_closed(d, function);

@@ -312,8 +312,29 @@ static int adopt(const char* name, const shmd_options* o) {
 
 /* ---- creation ---- */
 
+/* Where a new object is made. */
+enum place { UNDER_NAME, NAMELESS, IN_FILE };
+
+/* What is not to be is thrown away. A child that was forked meanwhile only lets go of it: the object is its parent's. */
+static void give_up_creation(shmd_attachment* a, enum place place) {
+  delete_attachment(a, place == IN_FILE || a->forks != 0);
+}
+
+/* The registry's mutex is given back while the creator's callback runs. If that throws there will be no dict. */
+typedef struct init_call {
+  shmd_attachment* a;
+  enum place place;
+  bool returned;
+} init_call;
+static void init_over(init_call* call) {
+  shmd_registry_lock();
+  if (call->returned) return;
+  give_up_creation(call->a, call->place);
+  shmd_registry_unlock();
+}
+
 /* Runs the creator's callback on a nameless object; other threads may open and close other dicts meanwhile. */
-static int run_init(shmd_attachment* a, const shmd_options* o) {
+static int run_init(shmd_attachment* a, const shmd_options* o, enum place place) {
   shmd_dict handle;
   int result;
   if (o->init == NULL) return 0;
@@ -322,14 +343,19 @@ static int run_init(shmd_attachment* a, const shmd_options* o) {
   handle.attached = a->serial;
   handle.uses = 1;
   handle.reader = (uint64_t)(uintptr_t)&a->reader;
-  shmd_registry_unlock();
-  result = o->init(&handle, o->init_context);
-  shmd_registry_lock();
+  {
+    init_call call SHMD_CLEANUP(init_over) = {a, place, false};
+    shmd_registry_unlock();
+    result = o->init(&handle, o->init_context);
+    call.returned = true;
+  }
+  if (a->forks != 0 && result >= 0)
+    return shmd_fail(SHMD_ERR_ABORTED,
+                     "dict '%s': this process was forked inside the function that fills the new dict, which its parent "
+                     "makes; open it again",
+                     a->name);
   return result;
 }
-
-/* Where a new object is made. */
-enum place { UNDER_NAME, NAMELESS, IN_FILE };
 
 /*
  * Steps: (1) a nameless object, its fixed regions (2) what the engine formats (3) present, slot 0..n taken (4) the
@@ -345,7 +371,7 @@ static int create_steps(shmd_attachment* a, const shmd_superblock* super, const 
     shmd_os_stay_unnamed(a->object_fd); /* without /proc the join went by that name */
   if (result >= 0) result = shmd_presence_say(a);
   if (result >= 0) result = shmd_slot_take(a);
-  if (result >= 0) result = run_init(a, o);
+  if (result >= 0) result = run_init(a, o, place);
   if (result < 0) return result;
   if (place != UNDER_NAME) return 0;
   result = shmd_os_publish(a->object_fd, a->name);
@@ -378,7 +404,7 @@ static int create(const char* name, const shmd_options* o, enum place place, shm
   shmd_registry_add(a); /* hidden, so that a child forked meanwhile lets our descriptions go */
   if (result >= 0) result = create_steps(a, &super, o, place);
   if (result != 0) {
-    delete_attachment(a, place == IN_FILE);
+    give_up_creation(a, place);
     return result;
   }
   a->hidden = false;

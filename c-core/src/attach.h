@@ -4,7 +4,7 @@
  * (presence.c), slots (slot.c), liveness (liveness.c), descriptors (descriptor.c). doc/concurrency.md has the argument.
  *
  * A process that writes owns a slot: it holds an exclusive lock on the slot's byte (beyond the end of the object) through
- * an open file description that it never maps. The kernel releases it when the process is gone; a pid is never asked.
+ * an open file description that it never maps. The kernel releases it when the process is gone, or has closed it: liveness.h.
  * Bytes: SHMD_BYTE_CREATE serialises attach with unlink (attach: shared, unlink: exclusive); SHMD_BYTE_PRESENT is held
  * shared by everybody attached but observers, read-only handles too; SHMD_BYTE_SLOTS + i belongs to slot i.
  */
@@ -36,6 +36,9 @@ int shmd_unlink_object(shmd_attachment* a);
 int shmd_attach_child(shmd_attachment* a);
 /* The same with the registry locked, for any process whose slot or descriptors may be lost. */
 int shmd_attach_keep(shmd_attachment* a);
+
+/* It ends the transaction that its parent had open (`inherited`): from here on it may write. */
+void shmd_attach_disown(shmd_attachment* a);
 
 /* Whether the owner of `slot` still lives. If not, *taken becomes true and this process now holds the slot's byte: nobody
  * else can declare it dead, or reuse the slot, until shmd_slot_release(). One's own slot always counts as alive. */
@@ -83,7 +86,9 @@ bool shmd_lock_inside(shmd_attachment* a);
 void shmd_lock_close(shmd_attachment* a);
 void shmd_lock_busy(bool begin); /* around a mutex: a signal handler that interrupts this thread gets BUSY meanwhile */
 void shmd_lock_forked(void);     /* in a forked child: the calling thread is another one, and holds nothing */
-void shmd_lock_unloaded(void);   /* no thread-exit destructor may run any more */
+/* After it: the hold in which the child's thread had a transaction open as a thread of the parent; 0 = none. */
+uint64_t shmd_lock_inherited(const shmd_attachment* a);
+void shmd_lock_unloaded(void); /* no thread-exit destructor may run any more */
 
 /* Provided by the engine (redo.c) for attach and lock. */
 int shmd_engine_attach(shmd_attachment* a); /* local state of a new attachment */
@@ -92,5 +97,6 @@ void shmd_engine_after_fork(shmd_attachment* a); /* in the child: forget the par
 void shmd_engine_lost(shmd_attachment* a);       /* the slot was declared dead: its pins are gone */
 int shmd_engine_format(shmd_attachment* a);      /* control block, root node, first tables of a new object */
 int shmd_engine_recover(shmd_attachment* a); /* the lock was just taken from a dead owner: finish or forget its write */
+void shmd_engine_forget(shmd_attachment* a); /* a call of this thread ends by half: forget its write, no transaction */
 
 #endif

@@ -306,7 +306,10 @@ static int restore(const char* path, const char* name, const shmd_options* optio
 int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
   int result;
   shmd_cancel_off();
-  result = restore(path, name, options, out);
-  shmd_cancel_back();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = restore(path, name, options, out);
+  }
   return result;
 }

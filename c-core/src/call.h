@@ -16,6 +16,12 @@ typedef struct shmd_lock_thread {
   uint32_t holds;            /* locks held by this thread */
   uint32_t events;           /* not 0: some were noted, and wait until no lock is held */
   struct shmd_dict* closing; /* handles closed within a callback, to be ended when the call that called back is over */
+  /* lock_callback.c: the calls of this thread that have called back, outermost first */
+  struct shmd_callback* callbacks;
+  uint32_t within;  /* how many */
+  uint32_t orphans; /* so many of them are the parent's, from which this process was forked meanwhile */
+  uint32_t room;
+  uint64_t parent; /* of a forked child: the id that its thread had in the parent */
 } shmd_lock_thread;
 extern _Thread_local shmd_lock_thread shmd_lock_self;
 
@@ -58,7 +64,8 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
         shmd_store_release(&c->owner_thread, me->id);
         return 0;
       }
-    } else if ((word & SHMD_LOCK_SLOT_MASK) == owner && shmd_load_acquire(&c->owner_thread) == me->id) {
+    } else if ((word & SHMD_LOCK_SLOT_MASK) == owner && shmd_load_acquire(&c->owner_thread) == me->id &&
+               shmd_load_relaxed(&a->paused) == 0) {
       /* SYNC owner-thread: as in lock.c's mine(). */
       ++a->depth;
       a->in_call = 1;

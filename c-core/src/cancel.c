@@ -18,3 +18,8 @@ void shmd_cancel_back(void) {
   int state;
   if (--mine.depth == 0) (void)pthread_setcancelstate(mine.before, &state);
 }
+
+void shmd_cancel_over(const int* unused) {
+  (void)unused;
+  shmd_cancel_back();
+}

@@ -12,5 +12,7 @@
 
 void shmd_cancel_off(void);
 void shmd_cancel_back(void);
+/* A cleanup: of a variable that is there for that. */
+void shmd_cancel_over(const int* unused);
 
 #endif

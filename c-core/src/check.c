@@ -19,13 +19,23 @@
 #define MAX_FINDINGS 100u
 
 void shmd_check_finding(shmd_checker* k, const char* format, ...) {
-  char text[256];
   va_list arguments;
-  if (++k->findings > MAX_FINDINGS || k->report == NULL) return;
+  if (++k->findings > MAX_FINDINGS || k->texts == NULL) return;
   va_start(arguments, format);
-  (void)vsnprintf(text, sizeof text, format, arguments);
+  (void)vsnprintf(k->texts[k->findings - 1], SHMD_FINDING, format, arguments);
   va_end(arguments);
-  k->report(k->context, text);
+}
+
+static void checker_end(shmd_checker* k) {
+  free(k->live);
+  free(k->listed);
+  free(k->reached);
+  free(k->texts);
+}
+
+static void tell(const shmd_checker* k, shmd_report_fn report, void* context) {
+  uint32_t i;
+  for (i = 0; i < k->findings && i < MAX_FINDINGS; ++i) report(context, k->texts[i]);
 }
 
 /* ---- segments ---- */
@@ -271,14 +281,16 @@ static void check_all(shmd_checker* k) {
 }
 
 static int check_dict(shmd_dict* d, shmd_report_fn report, void* context) {
-  shmd_checker k = {0};
+  shmd_checker k SHMD_CLEANUP(checker_end) = {0};
   int result = 0;
   k.a = d->attachment;
   k.c = shmd_control_of(k.a);
   k.segments = (const shmd_segment*)(const void*)shmd_at(k.a, k.a->super->segments_offset);
   k.nodes = k.a->reader.nodes;
-  k.report = report;
-  k.context = context;
+  if (report != NULL) {
+    k.texts = (char(*)[SHMD_FINDING])calloc(MAX_FINDINGS, SHMD_FINDING);
+    if (k.texts == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a check", k.a->name);
+  }
   if (!k.a->read_only) {
     if (shmd_lock_mine(k.a) && shmd_tx_of(k.a)->user)
       return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': check is not allowed inside a transaction", k.a->name);
@@ -297,12 +309,10 @@ static int check_dict(shmd_dict* d, shmd_report_fn report, void* context) {
       result = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a check", k.a->name);
     else
       check_all(&k);
-    free(k.live);
-    free(k.listed);
-    free(k.reached);
   }
   if (!k.a->read_only) shmd_call_leave(k.a);
   if (result < 0) return result;
+  if (report != NULL) tell(&k, report, context);
   if (k.findings == 0) return 0;
   return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: %u findings; restore a backup or unlink it", k.a->name,
                    k.findings);
@@ -311,7 +321,9 @@ static int check_dict(shmd_dict* d, shmd_report_fn report, void* context) {
 int shmd_check(shmd_dict* d, shmd_report_fn report, void* context) {
   int result = shmd_handle_enter(d, "shmd_check");
   if (result < 0) return result;
-  result = check_dict(d, report, context);
-  shmd_handle_leave(d);
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = check_dict(inside, report, context);
+  }
   return result;
 }

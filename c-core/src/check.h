@@ -8,6 +8,8 @@
 
 #include "core.h"
 
+#define SHMD_FINDING 256u
+
 typedef struct shmd_checker {
   shmd_attachment* a;
   const shmd_control* c;
@@ -19,9 +21,8 @@ typedef struct shmd_checker {
   uint8_t* reached; /* per node: referred to by how many records */
   uint64_t blocks[SHMD_BLOCK_CLASSES];
   uint64_t ghosts;
-  shmd_report_fn report;
-  void* context;
   uint32_t findings;
+  char (*texts)[SHMD_FINDING]; /* of the first of them: told when the lock is free, for a callback may do anything */
 } shmd_checker;
 
 typedef unsigned long long ull;

@@ -83,6 +83,9 @@ typedef struct shmd_attachment {
   uint32_t depth;   /* nested explicit holds and calls */
   uint64_t paused;  /* depth at which a callback of the user's runs: it cannot unlock below. Others read it: closing */
   uint32_t in_call; /* this thread is inside a writing call (a signal handler must not enter) */
+  /* of a forked child: the hold in which its thread, in the parent, had a transaction open; 0 = none, or the child has ended it.
+   * `owner` is 0 meanwhile, so that no write comes in by the short way */
+  uint64_t inherited;
 
   /* snapshot.c */
   uint64_t forks; /* how often this attachment was inherited */

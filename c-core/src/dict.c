@@ -60,7 +60,8 @@ static int finish(shmd_attachment* a, int result) {
 /* Whether a write that found no room should be tried again: after reclaiming, three times at most. */
 static bool retry(shmd_attachment* a, int result, int* tries) {
   if (SHMD_LIKELY(result != SHMD_ERR_NO_SPACE) || shmd_tx_of(a)->user) return false;
-  if (++*tries <= 3 && shmd_reclaim_urgent(a)) return true;
+  if (++*tries <= 3 && shmd_reclaim_urgent(a, *tries > 1)) return true;
+  if (*tries == 1 && shmd_reclaim_urgent(a, true)) return true;
   shmd_reclaim_blame(a);
   return false;
 }
@@ -262,86 +263,110 @@ int shmd_dict_erase(shmd_attachment* a, shmd_node node, const shmd_key* key) {
 
 #define NONSENSE SHMD_TRUNCATED /* for an answer that says nothing, or bytes that are not there */
 
-/* What is to become of the present value. Other calls of this thread are allowed meanwhile. */
-static int ask(shmd_attachment* a, shmd_update_fn update, void* context, const void* old, size_t old_size,
-               const void** value, size_t* size) {
-  const uint32_t floor = shmd_call_pause(a);
-  const int answer = update(context, old, old_size, value, size);
-  shmd_call_resume(a, floor);
-  if (answer == SHMD_OK) return SHMD_LIKELY(*value != NULL || *size == 0) ? SHMD_OK : NONSENSE;
-  return answer < 0 || answer == SHMD_KEPT || answer == SHMD_NOT_FOUND ? answer : NONSENSE;
+/* What is to become of the present value, and the answer: END = not asked yet. */
+typedef struct question {
+  shmd_update_fn update;
+  void* context;
+  const void* value;
+  size_t size;
+  int answer;
+  bool lost; /* the call is not this process's and thread's any more: nothing of it may be touched */
+} question;
+
+/* Other calls of this thread are allowed meanwhile. An exception of the callback's ends the call on its way. */
+static void ask(shmd_attachment* a, question* q, const void* old, size_t old_size) {
+  shmd_callback_place place SHMD_CLEANUP(shmd_callback_unwound);
+  int answer = shmd_callback_begin(a, &place), held;
+  if (answer >= 0) {
+    answer = q->update(q->context, old, old_size, &q->value, &q->size);
+    held = shmd_callback_end(&place);
+    q->lost = held < 0;
+    if (SHMD_UNLIKELY(q->lost) && answer >= 0) answer = held;
+  }
+  if (answer == SHMD_OK)
+    q->answer = SHMD_LIKELY(q->value != NULL || q->size == 0) ? SHMD_OK : NONSENSE;
+  else
+    q->answer = answer < 0 || answer == SHMD_KEPT || answer == SHMD_NOT_FOUND ? answer : NONSENSE;
 }
 
-static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update, void* context,
-                       const void** value, size_t* size, int* answer) {
+static int update_once(shmd_attachment* a, shmd_node node, const shmd_key* key, question* q) {
   shmd_tx* t = shmd_tx_of(a);
   shmd_cursor c;
   uint64_t offset;
   uint32_t id;
   int result = locate(t, node, key, &id, &c);
   if (result < 0) return result;
-  if (*answer == SHMD_END && exists(&c) && c.record.kind != SHMD_REC_PUT)
+  if (q->answer == SHMD_END && exists(&c) && c.record.kind != SHMD_REC_PUT)
     return shmd_fail(SHMD_ERR_IS_A_DICT, "dict '%s': the key holds a nested dict, not a value", a->name);
-  if (*answer == SHMD_END) { /* asked once: a retry for want of room uses the same answer */
+  if (q->answer == SHMD_END) { /* asked once: a retry for want of room uses the same answer */
     const uint64_t commits = t->commit_count, staged = t->stages;
-    *answer = exists(&c) ? ask(a, update, context, c.record.value, c.record.value_size, value, size)
-                         : ask(a, update, context, NULL, 0, value, size);
+    ask(a, q, exists(&c) ? c.record.value : NULL, exists(&c) ? c.record.value_size : 0);
+    if (q->lost) return q->answer;
     if (t->commit_count != commits || t->stages != staged) {
       result = locate(t, node, key, &id, &c);
       if (result < 0) return result;
     }
   }
-  if (*answer < 0) return SHMD_ERR_ABORTED;
-  if (*answer == NONSENSE)
+  if (q->answer < 0) return SHMD_ERR_ABORTED;
+  if (q->answer == NONSENSE)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "dict '%s': the update's callback gave no bytes for its value, or an answer that it has not; "
                      "nothing changed",
                      a->name);
-  if (*answer == SHMD_KEPT) return SHMD_KEPT;
-  if (*answer == SHMD_NOT_FOUND) return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
-  if (*size > SHMD_MAX_VALUE || *size > a->max_size / 2)
-    return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", a->name, *size);
-  return stage_store(t, id, key, &c, SHMD_REC_PUT, *value, *size, &offset);
+  if (q->answer == SHMD_KEPT) return SHMD_KEPT;
+  if (q->answer == SHMD_NOT_FOUND) return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
+  if (q->size > SHMD_MAX_VALUE || q->size > a->max_size / 2)
+    return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", a->name, q->size);
+  return stage_store(t, id, key, &c, SHMD_REC_PUT, q->value, q->size, &offset);
 }
 
 /* Asks what is to become of a value that is there, and overwrites it, as most updates do. False: the general way; it does
- * not ask again if *answer is no longer END. */
-static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update,
-                           void* context, const void** value, size_t* size, int* answer) {
+ * not ask again if the answer is no longer END. */
+static bool update_quickly(shmd_attachment* a, shmd_node node, const shmd_key* key, question* q) {
   shmd_found f;
   uint64_t ref;
   if (shmd_tx_of(a)->user || shmd_read_index(&a->reader, node, &ref) != 0 ||
       shmd_read_find(&a->reader, ref, key->hash, key->data, key->size, &f) != 0 ||
       (f.kind & SHMD_REC_KIND) != SHMD_REC_PUT || !shmd_read_within(&a->reader, &f))
     return false;
-  *answer = ask(a, update, context, f.value, f.value_size, value, size);
-  return *answer == SHMD_OK && *size <= a->max_size / 2 && shmd_overwrite(a, node, key, *value, *size);
+  ask(a, q, f.value, f.value_size);
+  return q->answer == SHMD_OK && !q->lost && q->size <= a->max_size / 2 &&
+         shmd_overwrite(a, node, key, q->value, q->size);
 }
 
 int shmd_dict_update(shmd_attachment* a, shmd_node node, const shmd_key* key, shmd_update_fn update, void* context) {
-  const void* value = NULL;
-  size_t size = 0;
-  int answer = SHMD_END, tries = 0;
+  question q = {update, context, NULL, 0, SHMD_END, false};
+  int tries = 0;
   int result = shmd_call_enter(a);
   if (SHMD_UNLIKELY(result < 0)) return result;
-  if (SHMD_LIKELY(update_quickly(a, node, key, update, context, &value, &size, &answer))) {
+  if (SHMD_LIKELY(update_quickly(a, node, key, &q))) {
     shmd_dict_after(a);
     shmd_call_leave(a);
     return SHMD_OK;
   }
-  do result = finish(a, update_once(a, node, key, update, context, &value, &size, &answer));
-  while (SHMD_UNLIKELY(retry(a, result, &tries)));
+  while (SHMD_LIKELY(!q.lost)) {
+    result = update_once(a, node, key, &q);
+    if (SHMD_UNLIKELY(q.lost)) break;
+    result = finish(a, result);
+    if (SHMD_LIKELY(!retry(a, result, &tries))) break;
+  }
+  if (SHMD_UNLIKELY(q.lost)) return q.answer; /* a forked child's: the call is its parent's */
   shmd_call_leave(a);
-  return answer < 0 && result == SHMD_ERR_ABORTED ? answer : result; /* the callback's own code, whatever it is */
+  return q.answer < 0 && result == SHMD_ERR_ABORTED ? q.answer : result; /* the callback's own code, whatever it is */
 }
 
 /* ---- the dict of named locks ---- */
 
-int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key) {
+int shmd_dict_stage_drop(shmd_tx* t, uint32_t id, const shmd_key* key) {
   shmd_cursor c;
   const int result = shmd_index_find(t, id, key->hash, key->data, key->size, &c);
   if (result < 0) return result;
-  return exists(&c) ? stage_erase(t, id, key, &c) : SHMD_NOT_FOUND;
+  if (!exists(&c)) return SHMD_NOT_FOUND;
+  shmd_tx_set(t, SHMD_N(t, id, count), NODE(id, count) - 1);
+  retire_old(t, &c);
+  t->debt += c.record.size; /* as of an erase */
+  if (shmd_index_remove(t, &c)) shmd_index_queue_shrink(t, &c);
+  return t->error;
 }
 
 int shmd_dict_finish(shmd_attachment* a, int result) { return finish(a, result); }

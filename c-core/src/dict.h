@@ -36,7 +36,8 @@ int shmd_dict_count(shmd_attachment* a, shmd_node node, uint64_t* count);
  * to stage it all once more. */
 int shmd_dict_resolve(shmd_tx* t, shmd_node node, uint32_t* id); /* REMOVED */
 int shmd_dict_stage_put(shmd_tx* t, uint32_t id, const shmd_key* key, const void* value, size_t size, uint32_t flags);
-int shmd_dict_stage_erase(shmd_tx* t, uint32_t id, const shmd_key* key); /* SHMD_NOT_FOUND */
+/* Without a record of it, so that it needs no room; a snapshot that is open may miss the key. SHMD_NOT_FOUND. */
+int shmd_dict_stage_drop(shmd_tx* t, uint32_t id, const shmd_key* key);
 int shmd_dict_finish(shmd_attachment* a, int result);
 bool shmd_dict_retry(shmd_attachment* a, int result, int* tries);
 

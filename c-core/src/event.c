@@ -75,35 +75,48 @@ void shmd_event_told(void) {
   if (mine.told != NULL) (void)shmd_local_count(&mine.told->references, 1);
 }
 
+/* Cleanups: a hook may throw. */
+static void told(shmd_attachment** a) {
+  (void)pthread_mutex_unlock(&(*a)->event_mutex);
+  mine.told = NULL;
+  shmd_attachment_let(*a);
+}
+static void delivered(const shmd_error_info* before) {
+  mine.telling = false;
+  shmd_cancel_back();
+  *shmd_error_slot() = *before; /* of the call that is just returning */
+}
+
 static void tell(const note* n) {
   shmd_dict* d;
   if (!shmd_registry_hold(n->a, n->serial)) return;
-  mine.told = n->a;
-  (void)pthread_mutex_lock(&n->a->event_mutex);
-  for (d = n->a->hooks; d != NULL;) {
-    shmd_dict* next = d->next_hook; /* a hook may remove itself */
-    d->hook(d->hook_context, &n->event);
-    d = next;
+  {
+    shmd_attachment* a SHMD_CLEANUP(told) = n->a;
+    mine.told = a;
+    (void)pthread_mutex_lock(&a->event_mutex);
+    for (d = a->hooks; d != NULL;) {
+      shmd_dict* next = d->next_hook; /* a hook may remove itself */
+      d->hook(d->hook_context, &n->event);
+      d = next;
+    }
   }
-  (void)pthread_mutex_unlock(&n->a->event_mutex);
-  mine.told = NULL;
-  shmd_attachment_let(n->a);
 }
 
-void shmd_event_deliver(void) {
-  const shmd_error_info before = *shmd_last_error();
-  if (mine.telling) return; /* a hook's call: the loop below goes on with it */
+static void deliver_all(void) {
+  shmd_error_info before SHMD_CLEANUP(delivered);
+  shmd_cancel_off(); /* not in a hook, as in other callbacks */
+  before = *shmd_last_error();
   mine.telling = true;
-  shmd_cancel_off(); /* a hook that was cancelled would take the mutex with it */
   while (mine.count != 0) {
     const note first = mine.notes[0];
     --mine.count;
     memmove(mine.notes, mine.notes + 1, mine.count * sizeof mine.notes[0]);
     tell(&first);
   }
-  mine.telling = false;
-  shmd_cancel_back();
-  *shmd_error_slot() = before; /* of the call that is just returning */
+}
+
+void shmd_event_deliver(void) {
+  if (!mine.telling) deliver_all(); /* else a hook's call: the loop goes on with it */
 }
 
 void shmd_event_unhook(shmd_dict* d) {

@@ -32,5 +32,7 @@ void shmd_handle_keep_memory(shmd_dict* d);              /* its memory stays whe
 /* Round a call: it cannot be cancelled, and a close in another thread waits for it with all that it needs. 0, CLOSED. */
 int shmd_handle_enter(shmd_dict* d, const char* function);
 void shmd_handle_leave(shmd_dict* d);
+/* The cleanup of a call whose callback may throw. */
+SHMD_INLINE void shmd_handle_left(shmd_dict** d) { shmd_handle_leave(*d); }
 
 #endif

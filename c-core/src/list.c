@@ -150,10 +150,12 @@ static int look_and_note(void* context, const char* name) {
   return a->given != 0;
 }
 
+static void forget_info(shmd_object_info** info) { free(*info); }
 static void keep(shmd_attachment* a) { (void)shmd_liveness_keep(a); }
 
 static int list(shmd_list_fn found, void* context) {
   const shmd_error_info before = *shmd_last_error();
+  shmd_object_info* info SHMD_CLEANUP(forget_info) = NULL;
   listing l;
   answer a;
   int result;
@@ -161,14 +163,13 @@ static int list(shmd_list_fn found, void* context) {
   memset(&l, 0, sizeof l);
   l.found = found;
   l.context = context;
+  info = l.info = (shmd_object_info*)calloc(1, sizeof *l.info);
   l.space = shmd_os_pid_space();
-  l.info = (shmd_object_info*)calloc(1, sizeof *l.info);
   if (l.info == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "shmd_list: no memory to describe objects");
   a.l = &l;
   a.given = 0;
   result = shmd_os_list(look_and_note, &a);
   shmd_attach_each(keep); /* descriptors of our own objects were closed: descriptor.h */
-  free(l.info);
   if (a.given != 0) return a.given;
   if (result == -ENOSYS) return shmd_fail(SHMD_ERR_UNSUPPORTED, "shared objects cannot be listed on this system");
   if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "shared objects could not be listed");
@@ -179,7 +180,10 @@ static int list(shmd_list_fn found, void* context) {
 int shmd_list(shmd_list_fn found, void* context) {
   int result;
   shmd_cancel_off();
-  result = list(found, context);
-  shmd_cancel_back();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = list(found, context);
+  }
   return result;
 }

@@ -26,6 +26,7 @@ static void thread_ends(void* p) {
   me->busy = 0;
   me->holds = 0;
   me->id = 0; /* a later destructor of this thread that locks again prepares it again */
+  shmd_callbacks_end(me);
 }
 
 static void make_thread_key(void) { thread_key_made = pthread_key_create(&thread_key, thread_ends) == 0; }
@@ -41,10 +42,18 @@ static int prepare_thread(shmd_lock_thread* me) {
 }
 
 void shmd_lock_forked(void) {
-  shmd_lock_self.id = 0;
-  shmd_lock_self.holds = 0;
-  shmd_lock_self.events = 0;
+  shmd_lock_thread* me = &shmd_lock_self;
+  me->parent = me->id;
+  me->id = 0;
+  me->holds = 0;
+  me->events = 0;
+  me->orphans = me->within;
   shmd_event_forked();
+}
+
+uint64_t shmd_lock_inherited(const shmd_attachment* a) {
+  const uint64_t writer = shmd_load_relaxed(&a->reader.writer);
+  return writer != 0 && writer == shmd_lock_self.parent ? a->held : shmd_load_acquire(&a->inherited);
 }
 
 void shmd_lock_unloaded(void) {
@@ -65,6 +74,11 @@ int shmd_hold_ready(shmd_attachment* a, shmd_lock_thread* me) {
   if (shmd_load_relaxed(a->generation) == 0 || shmd_load_acquire(&a->owner) == 0) {
     const int result = shmd_attach_child(a);
     if (result < 0) return result;
+    if (shmd_load_acquire(&a->inherited) != 0)
+      return shmd_fail(SHMD_ERR_NO_TRANSACTION,
+                       "dict '%s': this process was forked inside a transaction, which goes on in its parent; nothing "
+                       "changed here: abort the transaction in this process, then write",
+                       a->name);
   }
   return prepare_thread(me);
 }
@@ -85,12 +99,11 @@ int shmd_lock_refuse(const shmd_attachment* a) {
 }
 
 bool shmd_lock_mine(const shmd_attachment* a) { return mine(a, &shmd_lock_self); }
-bool shmd_lock_paused(const shmd_attachment* a) { return shmd_lock_mine(a) && shmd_load_relaxed(&a->paused) != 0; }
 
 void shmd_lock_tell(shmd_lock_thread* me) {
   if (me->busy || me->holds != 0) return;
-  me->events = 0;
   shmd_event_deliver();
+  me->events = 0; /* not if a hook throws: the others are told at the end of the next call */
 }
 
 void shmd_lock_raise(shmd_attachment* a, const shmd_event* event) {
@@ -266,6 +279,8 @@ static int enter_slowly(shmd_attachment* a, uint64_t limit) {
   shmd_lock_thread* me = &shmd_lock_self;
   shmd_control* c = shmd_control_of(a);
   int result = 0;
+  me->busy = 0;
+  shmd_callbacks_left(me);
   me->busy = 1;
   if (mine(a, me)) {
     ++a->depth;
@@ -314,7 +329,9 @@ void shmd_call_left(shmd_attachment* a, uint64_t word) {
 void shmd_call_leave_slowly(shmd_attachment* a) {
   shmd_control* c = shmd_control_of(a);
   shmd_lock_thread* me = &shmd_lock_self;
-  if (a->depth > 1) {
+  if (((shmd_load_acquire(&c->lock) ^ a->held) & ~SHMD_LOCK_WAITERS) != 0) {
+    if (me->holds != 0) --me->holds; /* taken from us as from the dead: whoever holds it now keeps it */
+  } else if (a->depth > 1) {
     --a->depth;
     a->in_call = 0;
     /* SYNC quiesce: publishes that the write is over. */
@@ -327,40 +344,13 @@ void shmd_call_leave_slowly(shmd_attachment* a) {
   shmd_call_left(a, 0);
 }
 
-uint32_t shmd_call_pause(shmd_attachment* a) {
-  shmd_control* c = shmd_control_of(a);
-  const uint32_t floor = (uint32_t)shmd_load_relaxed(&a->paused);
-  a->in_call = 0;
-  shmd_local_store(&a->paused, a->depth); /* the callback may unlock what it locks, not what holds the call */
-  if (a->held & SHMD_LOCK_EXPLICIT) {
-    /* SYNC quiesce: publishes that no write is under way. */
-    if (shmd_load_acquire(&c->inner) & 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
-  } else {
-    /* a single write's hold becomes a section: whoever quiesces need not wait for the callback */
-    uint64_t word = shmd_load_acquire(&c->lock);
-    while (((word ^ a->held) & ~SHMD_LOCK_WAITERS) == 0 && !shmd_cas(&c->lock, &word, word | SHMD_LOCK_EXPLICIT)) {
-    }
-    a->held |= SHMD_LOCK_EXPLICIT;
-  }
-  shmd_lock_self.busy = 0;
-  return floor;
-}
-
-void shmd_call_resume(shmd_attachment* a, uint32_t floor) {
-  shmd_control* c = shmd_control_of(a);
-  shmd_lock_self.busy = 1;
-  /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
-  shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
-  shmd_local_store(&a->paused, floor); /* after it: between, shmd_lock_inside() finds one or the other */
-  a->in_call = 1;
-}
-
 /* ---- explicit sections ---- */
 
 static int acquire_section(shmd_attachment* a, const shmd_lock_wait* how) {
   shmd_lock_thread* me = &shmd_lock_self;
   int result;
   if (me->busy) return shmd_call_interrupted();
+  shmd_callbacks_left(me);
   if (!shmd_attachment_hold(a)) return shmd_lock_refuse(a);
   ++me->busy;
   result = shmd_hold_ready(a, me);
@@ -395,6 +385,7 @@ int shmd_lock_release(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
   int result = 0;
   if (me->busy) return shmd_call_interrupted();
+  shmd_callbacks_left(me);
   if (!mine(a, me) || a->depth <= shmd_load_relaxed(&a->paused))
     return shmd_fail(SHMD_ERR_NOT_LOCKED, "dict '%s': the calling thread does not hold the lock; lock it first",
                      a->name);

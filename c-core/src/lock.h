@@ -41,17 +41,31 @@ SHMD_INLINE void shmd_lock_wake_followers(shmd_control* c) {
   if (SHMD_UNLIKELY(shmd_load_seq(&c->sleepers) != 0)) shmd_lock_wake(c);
 }
 
-/* Around a callback of the user's within a call: the lock stays, but no write is under way, and the thread may call in. */
-uint32_t shmd_call_pause(shmd_attachment* a); /* what shmd_call_resume wants */
-void shmd_call_resume(shmd_attachment* a, uint32_t floor);
+/*
+ * Around a callback of the user's within a call that was entered: the lock stays, no write is under way, and the thread may call
+ * in. `begin` notes the call in a list of the thread; 0, OUT_OF_MEMORY. `end` says whether the call may go on: 0; NOT_LOCKED
+ * if it is not this thread's any more (the callback forked, and this is the child; it came back in another thread; the lock
+ * was taken from this process as from the dead). Then nothing of the call may be touched, and it is not to be left: it was.
+ * `unwound`, the cleanup of the variable, ends the call if an exception or a cancellation passes through it. A callback left
+ * by longjmp is noticed by a later call of the thread, if it comes from further out on the thread's stack.
+ */
+typedef struct shmd_callback_place {
+  shmd_attachment* a;
+  struct shmd_lock_thread* thread;
+  uint32_t level; /* in the thread's list, from 1; 0 = not begun, or over */
+} shmd_callback_place;
+int shmd_callback_begin(shmd_attachment* a, shmd_callback_place* place);
+int shmd_callback_end(shmd_callback_place* place);
+void shmd_callback_unwound(shmd_callback_place* place);
+/* Whether the calling thread is in a callback of a call on `a`, be it one that this forked process inherited. */
+bool shmd_callback_within(const shmd_attachment* a);
 
 /* Explicit lock. timeout as in shmd_lock(). 0, SHMD_RECOVERED, SHMD_TIMED_OUT, or the errors above. */
 int shmd_lock_acquire(shmd_attachment* a, int64_t timeout);
 int shmd_lock_acquire_as(shmd_attachment* a, const shmd_lock_options* options);
 /* shmd_lock_steal(): RECOVERED (held now), NOT_FOUND, OWNER_ALIVE. */
 int shmd_lock_steal_from(shmd_attachment* a, int64_t pid);
-int shmd_lock_release(shmd_attachment* a);       /* NOT_LOCKED */
-bool shmd_lock_paused(const shmd_attachment* a); /* within a callback of one of the calling thread's calls */
+int shmd_lock_release(shmd_attachment* a); /* NOT_LOCKED */
 /* Something happened to the calling thread: its hooks are told now, or when it is outside of every call and lock. */
 void shmd_lock_raise(shmd_attachment* a, const shmd_event* event);
 int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);

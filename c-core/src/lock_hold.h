@@ -18,6 +18,13 @@ int shmd_hold_end(shmd_attachment* a, shmd_lock_thread* me, uint64_t note); /* `
 /* Takes over from an owner that is gone; see there. 0 = moved on, not taken; SHMD_RECOVERED; CORRUPT. */
 int shmd_hold_take_over(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t flags);
 
+/* lock_callback.c. Ends the calls whose callbacks were left by longjmp. REQUIRES: not busy. */
+void shmd_callbacks_left_behind(shmd_lock_thread* me);
+SHMD_INLINE void shmd_callbacks_left(shmd_lock_thread* me) {
+  if (SHMD_UNLIKELY(me->within != 0)) shmd_callbacks_left_behind(me);
+}
+void shmd_callbacks_end(shmd_lock_thread* me); /* the thread ends */
+
 /* How to wait. */
 typedef struct shmd_lock_wait {
   uint64_t limit;  /* ns */

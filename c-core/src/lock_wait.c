@@ -258,7 +258,10 @@ int shmd_lock_rescue(shmd_attachment* a) {
   if ((word & SHMD_LOCK_SLOT_MASK) == 0 || a->read_only || me->busy || shmd_lock_mine(a)) return 0;
   ++me->busy;
   result = shmd_hold_ready(a, me);
-  if (result >= 0) result = look_after_owner(a, me, word, 0);
+  if (result == SHMD_ERR_NO_TRANSACTION)
+    result = 0; /* a child forked in a transaction takes no lock */
+  else if (result >= 0)
+    result = look_after_owner(a, me, word, 0);
   if (result == SHMD_RECOVERED) {
     (void)shmd_hold_end(a, me, 0);
     shmd_lock_wake_followers(shmd_control_of(a));
@@ -295,7 +298,7 @@ static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t wor
     if (moved && repaired(c)) return 0;
     if (moved) word = shmd_load_acquire(&c->lock); /* of the one who repairs */
     now = shmd_os_now();
-    if (now - checked >= CHECK_AFTER || now - start >= (uint64_t)a->timeout) {
+    if ((now - checked >= CHECK_AFTER || now - start >= (uint64_t)a->timeout) && shmd_load_acquire(&a->owner) != 0) {
       int result = look_after_owner(a, me, word, 0);
       if (result == SHMD_RECOVERED) return shmd_hold_end(a, me, 0);
       if (result < 0) return result;
@@ -326,5 +329,6 @@ int shmd_lock_quiesce(shmd_attachment* a) {
     shmd_pause();
   }
   result = shmd_hold_ready(a, me);
-  return result < 0 ? result : quiesce_slowly(a, me, word, inner, moved);
+  /* A child forked in a transaction waits like others, but takes no lock, not even from the dead: `owner` is 0. */
+  return result < 0 && result != SHMD_ERR_NO_TRANSACTION ? result : quiesce_slowly(a, me, word, inner, moved);
 }

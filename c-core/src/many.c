@@ -40,7 +40,7 @@ static int pieces(shmd_attachment* a, shmd_node node, const shmd_pair* pairs, ui
 
 int shmd_many_put(shmd_attachment* a, shmd_node node, const shmd_pair* pairs, uint64_t count, uint32_t flags) {
   int outcome = 0, result, tries = 0;
-  if (count <= SHMD_MANY_PIECE || shmd_lock_paused(a)) return call(a, node, pairs, count, flags);
+  if (count <= SHMD_MANY_PIECE || shmd_callback_within(a)) return call(a, node, pairs, count, flags);
   if (shmd_transaction_mine(a)) return pieces(a, node, pairs, count, flags);
   do {
     result = shmd_transaction_begin(a, SHMD_DEFAULT_TIMEOUT);

@@ -242,7 +242,7 @@ static int stage_give(shmd_dict* d, const shmd_key* key) {
   result = id != 0 ? find_holder(t, id, key, &h) : SHMD_NOT_FOUND;
   if (result < 0) return result;
   if (result != 0 || !of_this_process(a, &h) || h.handle != d->serial) return SHMD_KEPT;
-  return shmd_dict_stage_erase(t, id, key);
+  return shmd_dict_stage_drop(t, id, key);
 }
 
 static void wake_waiters(shmd_attachment* a) {
@@ -275,8 +275,8 @@ typedef int (*holder_fn)(void* context, const shmd_entry* entry, const shmd_name
 
 /* Calls `found` for each record, as one snapshot shows them. */
 static int each(shmd_dict* d, int (*show)(shmd_dict* d, shmd_snapshot** out), holder_fn found, void* context) {
-  shmd_snapshot* s;
-  shmd_iter* it = NULL;
+  shmd_snapshot* s SHMD_CLEANUP(shmd_snapshot_over) = NULL;
+  shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   shmd_entry e;
   shmd_node node;
   uint64_t word;
@@ -294,10 +294,7 @@ static int each(shmd_dict* d, int (*show)(shmd_dict* d, shmd_snapshot** out), ho
     h.program[sizeof h.program - 1] = '\0';
     result = found(context, &e, &h);
   }
-  if (result == SHMD_END) result = 0;
-  shmd_iter_close(it);
-  shmd_snapshot_close(s);
-  return result;
+  return result == SHMD_END ? 0 : result;
 }
 
 typedef struct listing {
@@ -360,22 +357,31 @@ static int collect(void* context, const shmd_entry* e, const shmd_named_holder* 
   return 0;
 }
 
-void shmd_named_abandon(shmd_dict* d) {
-  held_list l = {d, NULL, 0, 0};
+static void held_list_end(held_list* l) {
+  while (l->count != 0) free(l->keys[--l->count].memory);
+  free(l->keys);
+}
+
+int shmd_named_abandon(shmd_dict* d) {
+  held_list l SHMD_CLEANUP(held_list_end) = {d, NULL, 0, 0};
   uint32_t i;
-  if (shmd_load_acquire(&d->locks) == 0) return;
-  (void)each(d, shmd_snapshot_of_closing, collect, &l);
+  int result;
+  if (shmd_load_acquire(&d->locks) == 0) return 0;
+  result = each(d, shmd_snapshot_of_closing, collect, &l);
   for (i = 0; i < l.count; ++i) {
-    (void)give(d, &l.keys[i]);
-    free(l.keys[i].memory);
+    const int given = give(d, &l.keys[i]);
+    if (given < 0 && result >= 0) result = given;
   }
-  free(l.keys);
+  return result < 0 ? result : 0;
 }
 
 /* ---- the ABI's part ---- */
 
+static void lock_key_end(lock_key* k) { free(k->memory); }
+
 static int name_key(shmd_dict* d, const char* function, const char* name, lock_key* k) {
   size_t size;
+  k->memory = NULL;
   if (name == NULL || name[0] == '\0')
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the lock needs a name", function);
   size = strlen(name);
@@ -386,6 +392,7 @@ static int name_key(shmd_dict* d, const char* function, const char* name, lock_k
 
 static int key_key(shmd_dict* d, const char* function, const shmd_node* node, const void* key, size_t size,
                    lock_key* k) {
+  k->memory = NULL;
   if (key == NULL && size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the key is NULL", function);
   if (size > SHMD_MAX_KEY)
     return shmd_fail(SHMD_ERR_KEY_TOO_LONG, "%s: a key has at most %u bytes", function, SHMD_MAX_KEY);
@@ -393,11 +400,10 @@ static int key_key(shmd_dict* d, const char* function, const shmd_node* node, co
 }
 
 static int lock_name(shmd_dict* d, const char* name, int64_t timeout) {
-  lock_key k;
+  lock_key k SHMD_CLEANUP(lock_key_end);
   int result = name_key(d, "shmd_named_lock", name, &k);
   if (result < 0) return result;
   result = take(d, &k, timeout);
-  free(k.memory);
   return result;
 }
 
@@ -410,11 +416,10 @@ int shmd_named_lock(shmd_dict* d, const char* name, int64_t timeout) {
 }
 
 static int unlock_name(shmd_dict* d, const char* name) {
-  lock_key k;
+  lock_key k SHMD_CLEANUP(lock_key_end);
   int result = name_key(d, "shmd_named_unlock", name, &k);
   if (result < 0) return result;
   result = give(d, &k);
-  free(k.memory);
   return result;
 }
 
@@ -427,11 +432,10 @@ int shmd_named_unlock(shmd_dict* d, const char* name) {
 }
 
 static int lock_key_of(shmd_dict* d, shmd_node node, const void* key, size_t key_size, int64_t timeout) {
-  lock_key k;
+  lock_key k SHMD_CLEANUP(lock_key_end);
   int result = key_key(d, "shmd_key_lock", &node, key, key_size, &k);
   if (result < 0) return result;
   result = take(d, &k, timeout);
-  free(k.memory);
   return result;
 }
 
@@ -444,11 +448,10 @@ int shmd_key_lock(shmd_dict* d, shmd_node node, const void* key, size_t key_size
 }
 
 static int unlock_key_of(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
-  lock_key k;
+  lock_key k SHMD_CLEANUP(lock_key_end);
   int result = key_key(d, "shmd_key_unlock", &node, key, key_size, &k);
   if (result < 0) return result;
   result = give(d, &k);
-  free(k.memory);
   return result;
 }
 
@@ -472,7 +475,9 @@ static int list_locks(shmd_dict* d, shmd_named_lock_fn found, void* context) {
 int shmd_named_locks(shmd_dict* d, shmd_named_lock_fn found, void* context) {
   int result = shmd_handle_enter(d, "shmd_named_locks");
   if (result < 0) return result;
-  result = list_locks(d, found, context);
-  shmd_handle_leave(d);
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = list_locks(inside, found, context);
+  }
   return result;
 }

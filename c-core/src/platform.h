@@ -74,6 +74,8 @@ uint64_t shmd_os_huge_page(void);     /* bytes; 0 = the system has none for shar
 int shmd_os_make_huge(unsigned char* at, uint64_t size);      /* REQUIRES: both multiples of it, all of it has memory */
 int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size);
+/* Bytes of the object's file system: of those that this user may have, how many are free. Both UINT64_MAX: no limit. */
+int shmd_os_room(int fd, uint64_t* available, uint64_t* total);
 /* The same for what is mapped at `at`, without a descriptor. -ENOSYS or -EINVAL: not here, or not while it is locked. */
 int shmd_os_allocate_mapping(unsigned char* at, uint64_t size);
 int shmd_os_punch_mapping(unsigned char* at, uint64_t size);
@@ -117,6 +119,9 @@ uint64_t shmd_os_pid_space(void);  /* which pid namespace its pid belongs to; 0 
 int shmd_os_process_maps(uint64_t pid, uint64_t start, uint64_t address, uint64_t inode);
 bool shmd_os_thread_lives(uint64_t thread); /* a thread of this process */
 void shmd_os_program(char* buffer, size_t size);
+/* Whether both places are on the stack that the system gave the calling thread, and this is not a signal handler on another
+ * one. False if that cannot be told. */
+bool shmd_os_own_stack(const char* here, const char* there);
 uint64_t shmd_os_now(void);        /* monotonic ns */
 uint64_t shmd_os_now_coarse(void); /* the same clock, behind by some milliseconds at most, and cheap: for display */
 void shmd_os_sleep(uint64_t ns);

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -232,6 +233,15 @@ int shmd_os_allocate(int fd, uint64_t offset, uint64_t size) {
 
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size) {
   return change_space(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, size);
+}
+
+int shmd_os_room(int fd, uint64_t* available, uint64_t* total) {
+  struct statfs s;
+  while (fstatfs(fd, &s) != 0)
+    if (errno != EINTR) return -errno;
+  *available = s.f_blocks != 0 ? (uint64_t)s.f_bavail * (uint64_t)s.f_bsize : UINT64_MAX; /* tmpfs of size=0 */
+  *total = s.f_blocks != 0 ? (uint64_t)s.f_blocks * (uint64_t)s.f_bsize : UINT64_MAX;
+  return 0;
 }
 
 #if !defined(MADV_POPULATE_WRITE)

@@ -14,11 +14,16 @@
 
 #include "platform.h"
 #include "platform_linux.h"
+#include "shmdict/atomics.h"
 
 #define PREFIX "shmdict."
 
+static void close_directory(DIR** directory) {
+  if (*directory != NULL) (void)closedir(*directory);
+}
+
 int shmd_linux_each_name(int (*found)(void* context, const char* name), void* context) {
-  DIR* directory;
+  DIR* directory SHMD_CLEANUP(close_directory) = NULL;
   int result = 0;
   const int fd = shmd_linux_open(SHMD_LINUX_DIRECTORY, O_RDONLY | O_DIRECTORY, 0);
   if (fd < 0) return fd;
@@ -38,7 +43,6 @@ int shmd_linux_each_name(int (*found)(void* context, const char* name), void* co
     }
     result = found(context, entry->d_name);
   }
-  (void)closedir(directory);
   return result;
 }
 

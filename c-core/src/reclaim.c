@@ -9,6 +9,7 @@
 #include "segment.h"
 
 #define STEP_LIMIT UINT64_C(65536) /* bytes looked at in one commit of the cleaner */
+#define AT_ONCE 1u                 /* argument of a settling step: no grace for late readers */
 #define LOOK_FAR 0x100u            /* argument of a cleaning step: look for a victim behind many that pins keep */
 
 #define SEG(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
@@ -342,7 +343,7 @@ static int commit_step(shmd_attachment* a, uint64_t kind, uint64_t budget, uint3
       result = blocks_step(t, argument);
       break;
     case SHMD_WORK_SETTLE:
-      result = shmd_segment_settle(t);
+      result = shmd_segment_settle(t, argument == AT_ONCE);
       break;
     case SHMD_WORK_HISTORY:
       shmd_log_forget(t, argument != 0);
@@ -460,7 +461,7 @@ void shmd_reclaim_shrink(shmd_attachment* a) {
   }
 }
 
-bool shmd_reclaim_urgent(shmd_attachment* a) {
+bool shmd_reclaim_urgent(shmd_attachment* a, bool now) {
   int rounds, useful = 0;
   shmd_reclaim_look_at_pins(a, true);
   for (rounds = 0; rounds < 512; ++rounds) {
@@ -468,7 +469,7 @@ bool shmd_reclaim_urgent(shmd_attachment* a) {
     done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
     done += commit_step(a, SHMD_WORK_HISTORY, 0, 0);
     done += commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, SHMD_BUCKETS | LOOK_FAR);
-    done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+    done += commit_step(a, SHMD_WORK_SETTLE, 0, now ? AT_ONCE : 0);
     if (!done) done = commit_step(a, SHMD_WORK_HISTORY, 0, 1);
     if (!done) break;
     ++useful;
@@ -486,7 +487,7 @@ bool shmd_reclaim_compact(shmd_attachment* a) {
   shmd_reclaim_shrink(a);
   done += commit_step(a, SHMD_WORK_SWEEP, 0, 0);
   if (!done) done = commit_step(a, SHMD_WORK_CLEAN, STEP_LIMIT, (SHMD_BUCKETS - 1) | LOOK_FAR);
-  for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, 0);
+  for (i = 0; i < 4; ++i) done += commit_step(a, SHMD_WORK_SETTLE, 0, AT_ONCE);
   done += blocks_round(a);
   review(a);
   return done != 0;

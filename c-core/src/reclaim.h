@@ -41,8 +41,9 @@
 bool shmd_reclaim_step(shmd_attachment* a, uint64_t appended, uint64_t recent);
 /* Shrinks the arrays that the last commit made sparse. */
 void shmd_reclaim_shrink(shmd_attachment* a);
-/* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. */
-bool shmd_reclaim_urgent(shmd_attachment* a);
+/* When there is no room: reclaims for as long as that brings something, up to a bound. True if it is worth a retry. `now`:
+ * gives memory back that may serve as it is, if the size fits, and that late readers may still look at: for the last tries. */
+bool shmd_reclaim_urgent(shmd_attachment* a, bool now);
 /* One unit of everything that can be done now, for compact: false when nothing is left to do. */
 bool shmd_reclaim_compact(shmd_attachment* a);
 

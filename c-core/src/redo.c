@@ -320,6 +320,11 @@ int shmd_engine_recover(shmd_attachment* a) {
   return 0;
 }
 
+void shmd_engine_forget(shmd_attachment* a) {
+  shmd_tx* t = shmd_tx_of(a);
+  if (!t->user) shmd_tx_abort(t); /* a transaction is ended by who began it */
+}
+
 int shmd_engine_attach(shmd_attachment* a) {
   struct shmd_engine* e = (struct shmd_engine*)calloc(1, sizeof *e);
   if (e != NULL) e->scratch = (struct shmd_scratch*)malloc(sizeof *e->scratch);

@@ -109,6 +109,8 @@ struct shmd_engine {
   uint32_t block_count[SHMD_BLOCK_CLASSES]; /* blocks in an index segment of the class */
   uint32_t block_first[SHMD_BLOCK_CLASSES]; /* offset of the first one in the segment */
   struct shmd_scratch* scratch;
+  /* the end of the log, and when it was there: [0] at least SHMD_GRACE_TIME before [1] (segment.c) */
+  uint64_t grace_head[2], grace_time[2];
   uint64_t pin_checked; /* position at which the holder of the oldest pin was last looked at */
   /* per bucket, where the search for a segment to clean goes on (reclaim.c): a hint, checked before it is followed */
   uint64_t victim_from[SHMD_BUCKETS];

@@ -138,6 +138,7 @@ static void after_fork_parent(void) {
 static void disinherit(shmd_attachment* a) {
   a->departed = a->departed || a->leaving;
   a->attaching = a->leaving = a->ending = false; /* the threads that did so do not exist here */
+  shmd_local_store(&a->inherited, shmd_lock_inherited(a));
   shmd_descriptor_close_liveness(a);
   a->process_bytes = false; /* what was the parent's process's */
   a->liveness_fd = a->child_fd;
@@ -148,6 +149,7 @@ static void disinherit(shmd_attachment* a) {
   shmd_local_store(&a->last_owner, 0);
   a->held = 0;
   a->depth = 0;
+  a->paused = 0;
   a->in_call = 0;
   a->creator = 0;
   a->closers = 0;
@@ -161,10 +163,16 @@ static void disinherit(shmd_attachment* a) {
   if (a->engine != NULL) shmd_engine_after_fork(a);
 }
 
+/* A child that was forked inside a transaction has a slot, but takes no lock by it. */
+static void hold_back(shmd_attachment* a) {
+  if (shmd_load_acquire(&a->inherited) != 0) shmd_local_store(&a->owner, 0);
+}
+
 static void reattach(shmd_attachment* a) {
   if (!a->hidden && !a->departed && (a->liveness_fd >= 0 || shmd_presence_join(a) >= 0) && shmd_presence_say(a) >= 0 &&
       !a->read_only)
     (void)shmd_slot_take(a);
+  hold_back(a);
 }
 
 /* Being attached by a thread that does not exist here. */
@@ -232,6 +240,7 @@ int shmd_attach_keep(shmd_attachment* a) {
   if (result < 0 && a->slot != SHMD_NO_SLOT) return result;
   if (a->slot != SHMD_NO_SLOT) {
     shmd_local_store(&a->owner, (uint64_t)a->slot + 1); /* shmd_lock_resign() had taken it away */
+    hold_back(a);
     return 0;
   }
   a->attaching = true; /* the mutex may be let go */
@@ -240,6 +249,7 @@ int shmd_attach_keep(shmd_attachment* a) {
   if (result >= 0 && !a->read_only) result = shmd_slot_take(a);
   a->attaching = false;
   shmd_mutex_changed();
+  hold_back(a);
   return result;
 }
 
@@ -257,6 +267,13 @@ int shmd_attach_child(shmd_attachment* a) {
       "dict '%s': this process could not get a slot to write with (%.200s); reads work, the next write tries again",
       a->name, shmd_last_error()->message);
   return SHMD_ERR_NOT_ATTACHED;
+}
+
+void shmd_attach_disown(shmd_attachment* a) {
+  shmd_registry_lock();
+  shmd_local_store(&a->inherited, 0);
+  if (a->slot != SHMD_NO_SLOT) shmd_local_store(&a->owner, (uint64_t)a->slot + 1);
+  shmd_registry_unlock();
 }
 
 /* ---- exit ---- */

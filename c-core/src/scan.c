@@ -52,7 +52,8 @@ static int run(const portion* p, shmd_iter* it, uint64_t* cursor) {
 static int scan_portion(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix, size_t prefix_size,
                         size_t limit, shmd_scan_fn found, void* context) {
   portion p;
-  shmd_iter* it = NULL;
+  shmd_snapshot* s SHMD_CLEANUP(shmd_snapshot_over) = NULL;
+  shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   int result;
   if (cursor == NULL || found == NULL || limit == 0 || (prefix == NULL && prefix_size != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
@@ -65,15 +66,14 @@ static int scan_portion(shmd_dict* d, shmd_node node, uint64_t* cursor, const vo
   p.limit = limit;
   p.found = found;
   p.context = context;
-  result = shmd_snapshot_open(d, &p.s);
+  result = shmd_snapshot_open(d, &s);
   if (result < 0) return result;
-  result = shmd_iter_open(p.s, node, &it);
+  p.s = s;
+  result = shmd_iter_open(s, node, &it);
   if (result >= 0) {
     shmd_iter_from(it, (uint32_t)*cursor);
     result = run(&p, it, cursor);
   }
-  shmd_iter_close(it);
-  shmd_snapshot_close(p.s);
   return result;
 }
 
@@ -81,7 +81,9 @@ int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix
               shmd_scan_fn found, void* context) {
   int result = shmd_handle_enter(d, "shmd_scan");
   if (result < 0) return result;
-  result = scan_portion(d, node, cursor, prefix, prefix_size, limit, found, context);
-  shmd_handle_leave(d);
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = scan_portion(inside, node, cursor, prefix, prefix_size, limit, found, context);
+  }
   return result;
 }

@@ -2,20 +2,25 @@
 #include "segment.h"
 
 #include "attach.h"
+#include "descriptor.h"
 #include "error.h"
 #include "lock.h"
 #include "node.h"
 #include "object.h"
+#include "platform.h"
 
 /* What one step of shmd_segment_return_memory looks at, and punches, at most. */
 #define RETURN_SEGMENTS 4096u
 #define RETURN_PIECES 32u
+#define LOOK_AT_GRACE 128u
+#define LOOK_AT_FREED 8u /* of the freed queue, for a segment or run to use again */
 
 #define GET(id, field) shmd_tx_get(t, SHMD_S(t, id, field))
 #define SET(id, field, value) shmd_tx_set(t, SHMD_S(t, id, field), value)
 
 #if defined(SHMD_CRASH_POINTS)
 uint64_t shmd_segments_looked;
+uint64_t shmd_segment_grace;
 #endif
 
 void shmd_recycle(shmd_tx* t) {
@@ -200,7 +205,47 @@ void shmd_segment_free(shmd_tx* t, uint64_t id) {
   shmd_work(t, SHMD_WORK_SETTLE);
 }
 
-int shmd_segment_settle(shmd_tx* t) {
+/* Whether all that was freed at `position` or before it was so SHMD_GRACE_TIME ago. False also if nobody knows: this process
+ * has not been here for long enough. */
+static bool freed_long_ago(shmd_attachment* a, uint64_t position) {
+  struct shmd_engine* e = a->engine;
+  const uint64_t now = shmd_os_now();
+  if (SHMD_SEGMENT_GRACE == 0) return true;
+  if (now >= e->grace_time[1] && now - e->grace_time[1] >= SHMD_SEGMENT_GRACE) {
+    e->grace_head[0] = e->grace_head[1];
+    e->grace_time[0] = e->grace_time[1];
+    e->grace_head[1] = shmd_load_acquire(&shmd_control_of(a)->head);
+    e->grace_time[1] = now;
+  }
+  return position <= e->grace_head[0];
+}
+
+static bool nearly_full(const shmd_attachment* a) {
+  uint64_t available, total;
+  return shmd_descriptor_file(a) && shmd_os_room(a->object_fd, &available, &total) == 0 &&
+         available < SHMD_NEARLY_FULL && available < total / 2;
+}
+
+/* What of a freed segment or run has memory. */
+static uint64_t freed_memory(shmd_tx* t, uint64_t id) {
+  const uint64_t size = (uint64_t)SHMD_HIGH(GET(id, kind)) << t->a->segment_shift;
+  const uint64_t allocated = shmd_load_acquire(shmd_word(t->a, SHMD_S(t, id, allocated)));
+  return allocated < size ? allocated : size;
+}
+
+/* Whether the first of the freed queue, `id`, keeps its memory for late readers, and to be used again. */
+static bool in_grace(shmd_tx* t, uint64_t id) {
+  const uint64_t most = SHMD_GRACE_BYTES + 2 * (SHMD_HIGH(GET(id, kind)) > 1 ? freed_memory(t, id) : 0);
+  uint64_t waiting = 0, n;
+  if (freed_long_ago(t->a, GET(id, position))) return false;
+  for (n = 0; id < t->a->segment_count && n < LOOK_AT_GRACE && waiting <= most + SHMD_GRACE_BYTES_NEARLY_FULL; ++n) {
+    waiting += freed_memory(t, id);
+    id = GET(id, next);
+  }
+  return waiting <= most || (waiting <= most + SHMD_GRACE_BYTES_NEARLY_FULL && n < LOOK_AT_GRACE && nearly_full(t->a));
+}
+
+int shmd_segment_settle(shmd_tx* t, bool now) {
   shmd_attachment* a = t->a;
   uint64_t id, allocated, length;
   if (!freed_first(t, &id)) return 0;
@@ -213,6 +258,7 @@ int shmd_segment_settle(shmd_tx* t) {
     SHMD_ADD_C(t, warm_count, 1);
     return 1;
   }
+  if (!now && in_grace(t, id)) return 0;
   allocated = shmd_load_acquire(shmd_word(a, SHMD_S(t, id, allocated)));
   /* never beyond its own end, whatever a longer run that began here left behind */
   if (allocated > length << a->segment_shift) allocated = length << a->segment_shift;
@@ -251,10 +297,29 @@ static bool warm_take(shmd_tx* t, uint64_t* id) {
   return true;
 }
 
+/* One of just that length among the first of the queue. It keeps its memory, all or a part. */
 static bool freed_take(shmd_tx* t, uint64_t count, uint64_t* id) {
-  if (!freed_first(t, id) || SHMD_HIGH(GET(*id, kind)) != count) return false;
-  freed_pop(t, *id);
-  return true;
+  uint64_t left = SHMD_GET_C(t, freed_count) - t->segments_freed, before = SHMD_NONE, n;
+  if (!freed_first(t, id)) return false;
+  for (n = 0; n < LOOK_AT_FREED && n < left; ++n) {
+    const uint64_t kind = GET(*id, kind), next = GET(*id, next);
+    SHMD_SEGMENT_LOOKED();
+    if (shmd_segment_kind_of(kind) != SHMD_SEG_FREED || GET(*id, position) >= shmd_reuse_floor(t)) return false;
+    if (SHMD_HIGH(kind) == count) {
+      if (before == SHMD_NONE) {
+        freed_pop(t, *id);
+      } else {
+        SET(before, next, next);
+        if (next == SHMD_NONE) SHMD_SET_C(t, freed_tail, before);
+        SHMD_ADD_C(t, freed_count, -1);
+      }
+      return t->error == 0;
+    }
+    if (next == SHMD_NONE) return false;
+    before = *id;
+    *id = next;
+  }
+  return false;
 }
 
 static bool frontier_take(shmd_tx* t, uint64_t count, uint64_t* id) {

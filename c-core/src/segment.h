@@ -2,8 +2,8 @@
 /*
  * The segment pool: who owns each segment, and how freed ones come back.
  *
- *   frontier ──alloc──▶ in use (LOG, COLD, RUN, INDEX) ──dead──▶ FREED queue ──reusable──▶ WARM list (keeps its memory)
- *      ▲                                                              └──▶ punched ──▶ EXTENT lists ──▶ frontier
+ *   frontier ──alloc──▶ in use (LOG, COLD, RUN, INDEX) ──dead──▶ FREED queue ──reusable──▶ in use, or WARM (keeps its memory)
+ *      ▲                                                              └─ grace ─▶ punched ─▶ EXTENT lists ──▶ frontier
  *      └───────────────────────────── an extent that ends at the frontier ◀────────────────┘
  *
  * One rule for reuse: a segment freed at position F is reusable when the recycle counter has moved since and every pin is
@@ -21,6 +21,14 @@
 #include "redo.h"
 
 #define SHMD_WARM_MAX 2u
+/* A reader that was stopped in the middle of a read may look at a segment that was freed meanwhile. If its memory was given
+ * back the look takes a page of the file system, and ends the process (SIGBUS) if that has none. So the memory of what was
+ * freed stays for a while: until SHMD_GRACE_TIME has passed, but no more than so many bytes of the freed queue, whose oldest
+ * goes first. It stays in use: what is freed serves the next segment before any other. */
+#define SHMD_GRACE_TIME UINT64_C(250000000)              /* ns, once or twice */
+#define SHMD_GRACE_BYTES (UINT64_C(256) << 10)           /* always, and two large records: part of the promise */
+#define SHMD_GRACE_BYTES_NEARLY_FULL (UINT64_C(4) << 20) /* and these if the file system is nearly full: */
+#define SHMD_NEARLY_FULL (UINT64_C(64) << 20)            /* less than this is free, and less than half */
 /* Segments with memory that are kept for erasing and cleaning when everything is full: one for the records of erases, the
  * last one for the cleaner, without which an erase could not go on when the first is full. */
 #define SHMD_RESERVE_MAX 2u
@@ -56,9 +64,9 @@ void shmd_segment_retire(shmd_tx* t, uint64_t id);
 /* Takes a CLOSED segment out of its bucket (the cleaner's next victim). */
 void shmd_segment_unlink(shmd_tx* t, uint64_t list, uint64_t id);
 void shmd_segment_link(shmd_tx* t, uint64_t list, uint64_t id);
-/* One bounded step for the freed queue: its first segment becomes warm, is punched by a chunk, or joins an extent.
- * 1 something was done, 0 nothing to do now. */
-int shmd_segment_settle(shmd_tx* t);
+/* One bounded step for the freed queue: its first segment becomes warm, is punched by a chunk, or joins an extent. `now`:
+ * whether late readers may still look at it or not. 1 something was done, 0 nothing to do now. */
+int shmd_segment_settle(shmd_tx* t, bool now);
 /* Adds a segment to the reserve, if it is short of one. */
 void shmd_segment_reserve(shmd_tx* t);
 uint32_t shmd_segment_reserved(shmd_tx* t); /* how many there are */
@@ -88,10 +96,13 @@ uint64_t shmd_reuse_floor(shmd_tx* t);
 void shmd_recycle(shmd_tx* t);
 
 #if defined(SHMD_CRASH_POINTS)
+extern uint64_t shmd_segment_grace; /* 0 instead of SHMD_GRACE_TIME: what a test counts must not depend on time */
+#define SHMD_SEGMENT_GRACE shmd_segment_grace
 extern uint64_t shmd_segments_looked; /* at, by all searches so far: what one write looks at is bounded, a test says */
 #define SHMD_SEGMENT_LOOKED() ((void)shmd_local_add(&shmd_segments_looked, 1))
 #else
 #define SHMD_SEGMENT_LOOKED() ((void)0)
+#define SHMD_SEGMENT_GRACE SHMD_GRACE_TIME
 #endif
 
 /* Which list a closed segment belongs to: its liveness in eighths. One that a large record closed early counts as half

@@ -54,6 +54,10 @@ SHMD_INLINE int shmd_snapshot_version(const shmd_snapshot* s, shmd_record_view* 
   return v->kind != SHMD_REC_ERASE;
 }
 
+/* Cleanups of variables. */
+SHMD_INLINE void shmd_snapshot_over(shmd_snapshot** s) { shmd_snapshot_close(*s); }
+SHMD_INLINE void shmd_iter_over(shmd_iter** it) { shmd_iter_close(*it); }
+
 /* iterate.c: begins at the first entry whose hash32 is not below `hash`, and delivers in order of it; and the hash32 of the entry
  * delivered last. Those of one value stand in one batch. */
 void shmd_iter_from(shmd_iter* it, uint32_t hash);

@@ -129,7 +129,9 @@ static int each_process(shmd_dict* d, shmd_process_fn found, void* context) {
 int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
   int result = shmd_handle_enter(d, "shmd_processes");
   if (result < 0) return result;
-  result = each_process(d, found, context);
-  shmd_handle_leave(d);
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = each_process(inside, found, context);
+  }
   return result;
 }

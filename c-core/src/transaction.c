@@ -28,7 +28,14 @@ int shmd_transaction_begin(shmd_attachment* a, int64_t timeout) {
 
 bool shmd_transaction_mine(const shmd_attachment* a) {
   const uint64_t writer = shmd_load_relaxed(&a->reader.writer); /* one's own store is all that matters */
-  return writer != 0 && writer == shmd_os_thread();
+  return writer != 0 && writer == shmd_os_thread() && shmd_load_relaxed(a->generation) != 0;
+}
+
+bool shmd_transaction_disown(shmd_attachment* a) {
+  if (shmd_load_relaxed(a->generation) == 0) (void)shmd_attach_child(a);
+  if (shmd_load_acquire(&a->inherited) == 0) return false;
+  shmd_attach_disown(a);
+  return true;
 }
 
 int shmd_transaction_spoiled(const shmd_attachment* a) {
@@ -55,6 +62,14 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
   int result, released;
   bool full;
   bool removed;
+  if (shmd_transaction_disown(a)) {
+    if (!commit) return 0;
+    return shmd_fail(
+        SHMD_ERR_NO_TRANSACTION,
+        "dict '%s': this process was forked inside the transaction, which goes on in its parent: nothing of "
+        "it can be stored here, and it is over for this process",
+        a->name);
+  }
   if (!shmd_transaction_mine(a)) return not_open(a);
   result = shmd_call_enter(a);
   if (result < 0) return result;
@@ -76,7 +91,7 @@ int shmd_transaction_end(shmd_attachment* a, bool commit) {
     t->shrink_count = 0;
     t->debt = t->begun_debt;
     if (full) { /* a transaction cannot be tried again from here, but the caller's next one shall find room */
-      (void)shmd_reclaim_urgent(a);
+      (void)shmd_reclaim_urgent(a, true);
       (void)shmd_fail(
           SHMD_ERR_NO_SPACE,
           "dict '%s': no room for this transaction, nothing changed; try it again, or erase keys, close snapshots, "

@@ -15,5 +15,7 @@ int shmd_transaction_end(shmd_attachment* a, bool commit);
 int shmd_transaction_fail(shmd_attachment* a, uint64_t mark); /* shmd_transaction_spoil() */
 int shmd_transaction_spoiled(const shmd_attachment* a);       /* ABORTED, with its text */
 bool shmd_transaction_mine(const shmd_attachment* a);
+/* In a child that was forked inside a transaction: ends it there, so that the child may write. False: there is none. */
+bool shmd_transaction_disown(shmd_attachment* a);
 
 #endif

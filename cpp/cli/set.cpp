@@ -9,6 +9,7 @@
 #include "output.hpp"
 #include "pointer.hpp"
 #include "progress.hpp"
+#include "shm/detail/carried.hpp"
 #include "shm/error.hpp"
 #include "store.hpp"
 
@@ -50,27 +51,24 @@ json wrapped(const std::vector<std::string>& tokens, json value) {
 struct filling {
   const json* value;
   progress* bar;
-  std::exception_ptr error;
+  shm::detail::carried error;
 };
 
 int fill(shmd_dict* d, void* context) {
   auto& f = *static_cast<filling*>(context);
   static const type keys = parse_type("str"), values = parse_type("json");
-  try {
+  return f.error.catching(SHMD_ERR_ABORTED, [&] {
     storer(d, put_mode::replace, [&] { f.bar->step(); }).put_all({shmd_root(), &keys, &values}, *f.value, "");
     return 0;
-  } catch (...) {
-    f.error = std::current_exception();
-    return SHMD_ERR_ABORTED;
-  }
+  });
 }
 
 void create_filled(const load_arguments& a, const json& value, progress& bar) {
-  filling f{&value, &bar, nullptr};
+  filling f{&value, &bar, {}};
   try {
     dict_handle(a.name, a.timeout, fill, &f);
   } catch (...) {
-    if (f.error) std::rethrow_exception(f.error);
+    f.error.rethrow();
     throw;
   }
 }

@@ -2,6 +2,9 @@
 #include "store.hpp"
 
 #include <algorithm>
+#include <deque>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -91,12 +94,50 @@ void in_transaction(const dict_handle& d, const std::function<void()>& work) {
   shm::detail::check(shmd_commit(d.get()));
 }
 
+namespace {
+
+// Values of one dict that go to the core together.
+class together {
+ public:
+  static constexpr std::size_t most = 1000;
+
+  void add(std::string key, std::string value) {
+    const auto& kept = kept_.emplace_back(std::move(key), std::move(value));
+    pairs_.push_back({kept.first.data(), kept.first.size(), kept.second.data(), kept.second.size()});
+  }
+  std::size_t size() const { return pairs_.size(); }
+  void store(shmd_dict* d, const level& l) {
+    shm::detail::check(shmd_put_many(d, l.node, pairs_.data(), pairs_.size(), 0));
+    pairs_.clear();
+    kept_.clear();
+  }
+
+ private:
+  std::deque<std::pair<std::string, std::string>> kept_; // they stay where they are
+  std::vector<shmd_pair> pairs_;
+};
+
+} // namespace
+
 void storer::put_all(const level& l, const json& object, const std::string& where) {
   if (!object.is_object()) needs_object(shown(where));
+  together values;
+  const auto store = [&] {
+    const std::size_t count = values.size();
+    values.store(d_, l);
+    for (std::size_t i = 0; i < count && entry_done_; ++i) entry_done_();
+  };
   for (const auto& [token, value] : object.items()) {
     const auto here = below_path(where, token);
-    put(l, checked_key(*l.keys, token, shown(here)), value, here);
+    auto key = checked_key(*l.keys, token, shown(here));
+    if (becomes_dict(*l.values, value, shown(here))) {
+      put(l, key, value, here);
+      continue;
+    }
+    values.add(std::move(key), encode_value(*l.values, value, shown(here)));
+    if (values.size() == together::most) store();
   }
+  store();
 }
 
 void storer::put(const level& l, const std::string& key, const json& value, const std::string& where) {

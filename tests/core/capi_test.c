@@ -187,6 +187,14 @@ static void values(shmd_dict* d) {
   CHECK(shmd_get(d, root, STR("two"), buffer, sizeof buffer, &size) == SHMD_NOT_FOUND);
   CHECK(shmd_contains(d, root, STR("one")) == SHMD_OK);
   CHECK(shmd_contains(d, root, STR("two")) == SHMD_NOT_FOUND);
+  {
+    const shmd_pair pairs[] = {{"m1", 2, "1", 1}, {"m2", 2, "2", 1}};
+    CHECK(shmd_put_many(d, root, pairs, 2, 0) == SHMD_OK && holds(d, root, "m1", "1") && holds(d, root, "m2", "2"));
+    CHECK(shmd_put_many(d, root, pairs, 2, SHMD_INSERT_ONLY) == SHMD_EXISTS);
+    CHECK(shmd_put_many(d, root, NULL, 0, 0) == SHMD_OK &&
+          shmd_put_many(d, root, NULL, 1, 0) == SHMD_ERR_INVALID_ARGUMENT);
+    CHECK(shmd_erase(d, root, STR("m1")) == SHMD_OK && shmd_erase(d, root, STR("m2")) == SHMD_OK);
+  }
   CHECK(shmd_put(d, root, NULL, 0, NULL, 0, 0) == SHMD_OK); /* the empty key, an empty value */
   CHECK(shmd_get(d, root, "", 0, buffer, sizeof buffer, &size) == SHMD_OK && size == 0);
   CHECK(shmd_count(d, root, &count) == SHMD_OK && count == 2);

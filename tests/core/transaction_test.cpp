@@ -138,7 +138,7 @@ TEST_CASE("a callback can unlock what it locked, and nothing below") {
   REQUIRE(info.held == 0);
 }
 
-// Guards the conversion of a single write's hold into a section (shmd_call_pause): quiesce does not wait for callbacks.
+// Guards pause_call() (lock_callback.c): a single write's hold becomes a section, so quiesce does not wait for callbacks.
 TEST_CASE("a snapshot does not wait for a callback of another process") {
   Dict d(support::unique_name("waits"));
   d.put("a", "1");

@@ -181,6 +181,33 @@ TEST_CASE("a throw aborts a transaction, and nothing of it is left") {
   CHECK((d["a"] == 4));
 }
 
+// Guard: out_of_place() (transaction.hpp). What was written through it went to the dict by itself, and stayed.
+TEST_CASE("a transaction that has ended, or is used in another thread, is no way round it") {
+  Own<ints> own("elsewhere");
+  auto& d = own.d;
+  const auto refused = [](auto f) { return support::code_of(f) == SHMD_ERR_NO_TRANSACTION; };
+  for (const bool commits : {true, false}) {
+    shm::transaction tx{d};
+    tx["a"] = 1;
+    std::thread([&] { CHECK(refused([&] { tx["thread"] = 1; })); }).join();
+    if (commits)
+      tx.commit();
+    else
+      tx.abort();
+    CHECK(refused([&] { tx["late"] = 1; }));
+    CHECK(refused([&] { tx.erase("a"); }));
+    CHECK(refused([&] { tx.update({{"late", 1}}); }));
+    CHECK(refused([&] { static_cast<void>(tx.contains("a")); }));
+    std::thread([&] { CHECK(refused([&] { tx["thread"] = 1; })); }).join();
+  }
+  CHECK_THROWS_AS(d.transact([](auto& tx) {
+    tx.abort();
+    tx["late"] = 1;
+  }),
+                  shm::error);
+  CHECK(d.to_map() == std::unordered_map<std::string, int>{{"a", 1}});
+}
+
 // Guard: nodes are staged like records (stage_node in dict.c), and found by the overlay (shmd_tx_get).
 TEST_CASE("a transaction creates, replaces and erases nested dicts") {
   using tree = shm::dict<std::string, ints>;

@@ -55,14 +55,29 @@ case $2 in
     for file in "$directory"/cut_*.txt; do expect 2 "$file"; done
     ;;
   record)
+    # A history that was refused stays refused: a program that gave one is not asked for a better one.
+    program=$(cksum <"$3")
+    refused=$directory/refused
+    if [[ -e $refused && $(head -n 1 "$refused") == "$program" ]]; then
+      echo "this very program has given a history already that was refused:"
+      sed 1d "$refused"
+      exit 1
+    fi
+    rm -f "$refused" "$directory"/*history.*
     history=$directory/history.txt
-    rm -f "$directory"/refused.history.*
-    "$3" "$history" "$4"
-    "$directory/checker" -at-least "$4" -pictures "$directory" "$history" || {
-      echo "the history is kept: $history"
+    "$3" "$history" "$4" || {
+      echo "the history until then is kept: $history"
       exit 1
     }
-    # The checker's answer depends on what was recorded: the last read of the first round gives something else.
+    code=0
+    report=$("$directory/checker" -at-least "$4" -pictures "$directory" "$history") || code=$?
+    echo "$report"
+    if [[ $code -ne 0 ]]; then
+      echo "the history is kept: $history"
+      [[ $code -ne 1 ]] || printf '%s\n' "$program" "$report" >"$refused"
+      exit 1
+    fi
+    # The checker's answer depends on what was recorded: the last read of a key gives something else.
     altered=$directory/altered.txt
     awk '/^6 .* get k0 = / { $NF = 987654321 } { print } /^end / { exit }' "$history" >"$altered"
     expect 1 "$altered"

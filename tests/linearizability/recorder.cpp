@@ -4,7 +4,8 @@
 // Four processes, two of them with two threads, call everything that a dict has for single keys, transactions over two to
 // four keys of a group, and snapshots; some keys lie in nested dicts, which are erased and come again. Values that are not
 // recorded fill the log between, so that the cleaner moves records and memory is reused all the time. The parent kills
-// whole processes at random instants; a successor goes on where the dead one was.
+// whole processes at random instants, others fall at a random store to shared memory, which is in the middle of a commit as
+// a rule; a successor goes on where the dead one was.
 //
 // A history must be short to be checked. So time is cut into rounds: at the end of each all clients stand still, the parent
 // takes and gives back the lock, which repairs what the dead left, and reads everything: that ends this round's history,
@@ -27,6 +28,11 @@
 
 #include "linearizability/history.hpp"
 #include "support/process.hpp"
+
+extern "C" { // of the core with crash points: the number of the store at which the process falls, 0 = never; stores so far
+extern std::uint64_t shmd_crash_at;
+extern std::uint64_t shmd_crash_count;
+}
 
 namespace {
 
@@ -83,8 +89,8 @@ void with_place(Dict& d, std::size_t key, F f) {
 
 Value or_absent(const std::optional<Value>& v) { return v ? *v : absent; }
 
-template <class At>
-Value perform_at(At& at, DictKey key, const Step& s) {
+template <class Where>
+Value perform_at(Where& at, DictKey key, const Step& s) {
   switch (s.op) {
     case Op::get:
       return or_absent(at.get(key));
@@ -312,13 +318,14 @@ shm::options options() {
       .unlink(shm::never);
 }
 
-// Half of them attach anew, the others go on with what they inherited.
+// Half of them attach anew, the others go on with what they inherited. Half of them fall by themselves.
 int work(Shared& shared, Dict& inherited, const std::string& name, std::size_t w, std::uint64_t seed) {
   ::alarm(300);
   try {
     Dict own;
     if (seed % 2 == 0) own = Dict(shm::open_only, name, options());
     Dict& d = seed % 2 == 0 ? own : inherited;
+    if (seed / 2 % 2 == 0) shmd_crash_at = shmd_crash_count + 1 + seed / 4 % 20000;
     const auto client = [&](std::size_t i) {
       try {
         Client(shared, d, first_slot[w] + i, seed + i).run();
@@ -357,8 +364,10 @@ class Recorder {
     for (std::size_t w = 0; w < workers; ++w) start(w);
     while (operations_ < operations && !shared_->failed) round();
     shared_->stop = true;
-    for (auto& child : child_)
-      if (child->join() != 0) shared_->fail("a worker did not end by itself");
+    for (auto& child : child_) {
+      const int status = child->join();
+      if (status != 0 && status != -SIGKILL) shared_->fail("a worker ended with " + std::to_string(status));
+    }
     if (!shared_->failed) verify();
     if (shared_->failed) throw std::runtime_error(shared_->message);
   }
@@ -386,9 +395,13 @@ class Recorder {
     }
     return random_() % workers;
   }
-  void kill(std::size_t w) {
+  bool fallen(std::size_t w) {
+    siginfo_t info = {};
+    const auto pid = static_cast<id_t>(child_[w]->pid());
+    return ::waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+  }
+  void replace(std::size_t w) {
     const pid_t pid = child_[w]->pid();
-    child_[w]->signal(SIGKILL);
     if (child_[w]->join() != -SIGKILL) shared_->fail("a worker ended by itself");
     shmd_lock_info lock;
     must(shmd_lock_status(d_.native_handle(), &lock), "lock_status");
@@ -406,15 +419,19 @@ class Recorder {
     for (auto& slot : shared_->slot) slot.begun.store(0, std::memory_order_relaxed);
     shared_->hot = {static_cast<std::uint8_t>(random_() % singles), static_cast<std::uint8_t>(random_() % groups)};
     shared_->round.store(++rounds_, std::memory_order_release);
-    for (std::size_t kills = random_() % 7;;) {
+    for (std::size_t kills = random_() % 5;;) {
       std::this_thread::sleep_for(std::chrono::microseconds(50 + random_() % 800));
       bool over = true;
       for (std::size_t s = 0; s < slots; ++s) over = ended(s) && over;
       if (over || shared_->failed) break;
       if (kills != 0) {
         --kills;
-        kill(victim());
+        const std::size_t w = victim();
+        child_[w]->signal(SIGKILL);
+        replace(w);
       }
+      for (std::size_t w = 0; w < workers; ++w)
+        if (fallen(w)) replace(w);
     }
     if (shared_->failed) return;
 

@@ -6,6 +6,7 @@
 // commit of a taking (the record stored directly), lives() answering that the dead live, the file written in its place.
 #include <dirent.h>
 
+#include "multiprocess/brim.hpp"
 #include "multiprocess/crash_every_store.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
@@ -78,6 +79,40 @@ TEST_CASE("killed anywhere in giving a named lock back", "[crash]") {
         REQUIRE(crash::findings(survivor) == crash::nothing);
         REQUIRE(shmd_named_unlock(survivor, "job") == 0);
         REQUIRE(count_locks(survivor) == 0);
+      });
+}
+
+TEST_CASE("killed anywhere in giving a named lock back to a dict that is full to the brim", "[crash]") {
+  std::unique_ptr<Name> name;
+  std::unique_ptr<Handle> survivor;
+  const auto anew = [&] {
+    survivor.reset();
+    name = std::make_unique<Name>("crash.brim");
+    survivor = std::make_unique<Handle>(*name, brim_options());
+  };
+  anew();
+  crash::at_every_store(
+      150,
+      [&](auto start) {
+        Handle d(*name);
+        must(shmd_named_lock(d, "job", SHMD_FOREVER), "named_lock");
+        must(shmd_named_lock(d, "other", SHMD_FOREVER), "named_lock");
+        shmd_snapshot* pin = nullptr;
+        must(shmd_snapshot_open(d, &pin), "snapshot");
+        fill_to_the_brim(d);
+        start();
+        must(shmd_named_unlock(d, "job"), "named_unlock");
+        must(d.close(), "close"); // gives the other one back
+      },
+      [&](std::uint64_t, bool returned) {
+        make_room(*survivor);
+        for (const char* lock : {"job", "other"}) {
+          const int result = shmd_named_lock(*survivor, lock, soon);
+          REQUIRE((result == 0 || (result == SHMD_RECOVERED && !returned)));
+        }
+        REQUIRE(crash::findings(*survivor) == crash::nothing);
+        REQUIRE(count_locks(*survivor) == 2);
+        anew();
       });
 }
 

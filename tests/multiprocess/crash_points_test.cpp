@@ -611,6 +611,23 @@ TEST_CASE("killed anywhere in a transaction that takes two runs out of one exten
   s.fill = true;
   run(s);
 }
+// Guard: freed_take() relinks the freed queue by the redo list, as all lists.
+TEST_CASE("killed anywhere in a write that uses a freed run again, from behind another") {
+  shmd_segment_grace = UINT64_MAX; // nothing is given back meanwhile
+  run({small(),
+       [](World& w) {
+         w.put({"longer"}, value_of(150000, 1));
+         w.put({"large"}, value_of(100000, 2));
+         w.put({"longer"}, "small");
+         w.put({"large"}, "small");
+         put_many(w, 0, 8, 3000);
+       },
+       [](World& w) {
+         w.put({"next"}, value_of(100000, 3));
+         put_many(w, 8, 10, 3000);
+       }});
+  shmd_segment_grace = 0;
+}
 TEST_CASE("killed anywhere in compact") {
   run({small(),
        [](World& w) {

@@ -30,6 +30,7 @@ extern "C" {
 extern std::uint64_t shmd_crash_at;
 extern std::uint64_t shmd_crash_count;
 extern void (*shmd_crash_trace)(const void* where);
+extern std::uint64_t shmd_segment_grace; // segment.h
 }
 #endif
 

@@ -3,6 +3,7 @@
 // or see no /proc at all. Each test is a process of its own, for the descriptors of this one are the test runner's.
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
@@ -292,6 +293,32 @@ TEST_CASE(
     if (d.close() < 0) return 9;
     if (name.exists()) return 10;
     return own.untouched() ? 0 : 11;
+  });
+  REQUIRE(child.join() == 0);
+}
+
+// The mechanism: the look at `child_mark` in after_fork_parent(); a child whose descriptor is gone attaches with its first write.
+TEST_CASE("a program may close what it does not know in its own fork handlers", "[descriptors]") {
+  const Name name("handlers");
+  Child child([&] {
+    static std::vector<std::unique_ptr<OwnFile>> own;
+    const auto close_and_open = [] {
+      close_unknown();
+      own.clear();
+      own.push_back(std::make_unique<OwnFile>());
+    };
+    // Registered before the library's: runs after it before the fork, and before it in parent and child.
+    if (pthread_atfork(close_and_open, close_and_open, close_and_open) != 0) return 1;
+    Handle d(name);
+    for (int i = 0; i < 3; ++i) {
+      const pid_t grandchild = fork();
+      if (grandchild == 0) _exit(use(d) == 0 && own[0]->untouched() ? 0 : 1);
+      int status = 1;
+      if (waitpid(grandchild, &status, 0) != grandchild || status != 0) return 2;
+      if (use(d) != 0 || !own[0]->untouched()) return 3;
+    }
+    if (d.close() != 0 || name.exists()) return 4;
+    return own[0]->untouched() ? 0 : 5;
   });
   REQUIRE(child.join() == 0);
 }

@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "multiprocess/brim.hpp"
 #include "support/catch.hpp"
 #include "support/process.hpp"
 #include "support/rounds.hpp"
@@ -280,4 +282,64 @@ TEST_CASE("a full dict refuses a named lock and gives held ones back", "[named]"
   CHECK(shmd_named_unlock(d, "job") == 0);
   CHECK(locks(d).empty());
   CHECK(check(d).empty());
+}
+
+// The mechanism: stage_give() appends no record (shmd_dict_stage_drop). While it staged an erase, all three answered NO_SPACE, or
+// nothing: the closed handle's lock stayed held for as long as the process lived.
+TEST_CASE("named locks are given back in a dict that is full to the brim under a snapshot", "[named]") {
+  Name name("named.brim");
+  Handle d(name, brim_options());
+  auto closed = std::make_unique<Handle>(name);
+  for (int i = 0; i < 600; ++i) REQUIRE(shmd_named_lock(d, ("lock" + std::to_string(i)).c_str(), 0) == 0);
+  REQUIRE(shmd_named_lock(*closed, "closed", 0) == 0);
+  REQUIRE(shmd_key_lock(d, shmd_root(), "key", 3, 0) == 0);
+  shmd_snapshot* pin = nullptr;
+  REQUIRE(shmd_snapshot_open(d, &pin) == 0);
+  fill_to_the_brim(d);
+  REQUIRE(shmd_named_lock(d, "another", 0) == SHMD_ERR_NO_SPACE);
+  for (int i = 0; i < 600; ++i) REQUIRE(shmd_named_unlock(d, ("lock" + std::to_string(i)).c_str()) == 0);
+  CHECK(shmd_named_unlock(d, "lock0") == SHMD_ERR_NOT_LOCKED);
+  CHECK(shmd_key_unlock(d, shmd_root(), "key", 3) == 0);
+  CHECK(closed->close() == 0);
+  CHECK(locks(d).empty());
+  CHECK(check(d).empty());
+  shmd_snapshot_close(pin);
+  make_room(d);
+  Child other([&] {
+    Handle own(name);
+    for (const char* lock : {"lock0", "closed"})
+      if (shmd_named_lock(own, lock, 0) != 0) return 1;
+    return shmd_key_lock(own, shmd_root(), "key", 3, 0) == 0 ? 0 : 2;
+  });
+  CHECK(other.join() == 0);
+  CHECK(check(d).empty());
+}
+
+// The mechanism: shmd_close() waits for the end of the transaction of another handle, in which nothing can be given back. It
+// gave back nothing at all.
+TEST_CASE("a handle closed within another handle's transaction gives its named locks back when that ends", "[named]") {
+  Name name("named.close");
+  Handle d(name);
+  for (const bool commit : {true, false}) {
+    Handle closed(name);
+    REQUIRE(shmd_named_lock(closed, "job", 0) == 0);
+    REQUIRE(shmd_begin(d, 0) == 0);
+    must(put(d, "x", 1), "put");
+    REQUIRE(closed.close() == 0);
+    REQUIRE((commit ? shmd_commit(d) : shmd_abort(d)) == 0);
+    CHECK(locks(d).empty());
+    REQUIRE(shmd_named_lock(d, "job", 0) == 0);
+    REQUIRE(shmd_named_unlock(d, "job") == 0);
+  }
+  { // the handle that began it is closed, too: that ends the transaction
+    Handle closed(name), begun(name);
+    REQUIRE(shmd_named_lock(closed, "job", 0) == 0);
+    REQUIRE(shmd_begin(begun, 0) == 0);
+    REQUIRE(closed.close() == 0);
+    REQUIRE(begun.close() == 0);
+    CHECK(locks(d).empty());
+  }
+  shmd_stats s;
+  REQUIRE(shmd_stat(d, &s) == 0);
+  CHECK(s.handles == 1);
 }

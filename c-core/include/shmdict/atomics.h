@@ -44,6 +44,11 @@
 #define SHMD_INLINE static inline __attribute__((always_inline))
 #define SHMD_APART static __attribute__((noinline, unused)) /* in a header, and not to be mixed with its callers */
 
+/* A variable whose end calls function(&variable): at the end of its block, and when an exception or a thread's cancellation
+ * unwinds it, for which the core is compiled with -fexceptions. */
+#define SHMD_CLEANUP(function) __attribute__((cleanup(function)))
+#define SHMD_FRAME() ((const char*)__builtin_frame_address(0)) /* where the calling function stands on its stack */
+
 #if defined(SHMD_CRASH_POINTS)
 #ifdef __cplusplus
 extern "C" {

@@ -87,7 +87,9 @@ SHMD_API int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context);
  * SHMD_TIMED_OUT (holder in shmd_last_error). Errors: WOULD_DEADLOCK (this thread locked it through this handle, or waits
  * for it while it holds the dict's lock), NO_SPACE, KEY_TOO_LONG, and those of a write. */
 SHMD_API int shmd_named_lock(shmd_dict* d, const char* name, int64_t timeout);
-SHMD_API int shmd_named_unlock(shmd_dict* d, const char* name); /* NOT_LOCKED if this handle does not hold it */
+/* Never NO_SPACE: giving back needs no room. NOT_LOCKED if this handle does not hold it. Errors: those of the writers' lock
+ * (LOCK_TIMEOUT: still held). */
+SHMD_API int shmd_named_unlock(shmd_dict* d, const char* name);
 
 /* The same for a key of a dict, as a namespace of their own: what get_or_compute uses. The key need not exist. */
 SHMD_API int shmd_key_lock(shmd_dict* d, shmd_node node, const void* key, size_t key_size, int64_t timeout);
@@ -143,8 +145,8 @@ typedef struct shmd_event {
 
 /*
  * Calls `hook` for what happens to this process's use of the dict. It is called by the thread that it happened to, before
- * that thread's call returns, without any lock held: it may call the library, but not close handles. One hook per handle,
- * NULL for none; on return the old one is not running in another thread, and will not be called again.
+ * that thread's call returns, without any lock held: it may call the library, but not close handles. If it throws, so does
+ * that call, which is done all the same. One hook per handle, NULL for none; on return the old one is not running in another thread, and will not be called again.
  */
 typedef void (*shmd_event_fn)(void* context, const shmd_event* event);
 SHMD_API int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context);

@@ -18,11 +18,15 @@
  * Thread safety. Every function may be called by any thread on one handle at the same time, shmd_close too: calls that other
  * threads are inside of are done or answer CLOSED, and so does every later call on the handle, for ever. But for the
  * functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
- * Cancellation (pthread_cancel): a thread is not cancelled within a call; it is at the next cancellation point after it. The
- * callback of shmd_update alone can be cancelled: nothing changes then, and the lock is given back when the thread has ended.
+ * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's. One that is forked
+ * in a callback, or in a transaction, comes back into a call that is its parent's: see shmd_update and shmd_begin.
+ * Cancellation (pthread_cancel): a thread is not cancelled within a call, its callbacks included; it is at the next cancellation
+ * point after it. The callback of shmd_update alone can be cancelled: nothing changes then, and nothing is held.
  * Asynchronously cancellable threads (PTHREAD_CANCEL_ASYNCHRONOUS) may call shmd_get, shmd_contains, shmd_count and
  * shmd_node_check, and nothing else, as with most functions of the C library.
- * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's.
+ * Callbacks may throw, fork and call the library, if not said otherwise: the call that called back then ends, and holds
+ * nothing. longjmp out of a callback is noticed by a later call of the thread that comes from further out on its stack, or by
+ * the thread's end; until then the call holds what it held.
  * Signal handlers may call shmd_get, shmd_contains, shmd_count, shmd_node_check and shmd_node_open, the calls that write,
  * lock or transact, and shmd_snapshot_open and shmd_view_open with what reads and closes the very thing that they opened.
  * While the interrupted thread is inside a call of its own, those that write, lock or pin get SHMD_ERR_BUSY and change
@@ -184,7 +188,8 @@ typedef struct shmd_options {
   uint64_t timeout;     /* ns: waits of writes for the lock, default 10 s; of a process its first handle's counts */
   const char* key_type; /* NUL-terminated type names, compared at attach; NULL = not compared ("" stored) */
   const char* value_type;
-  /* Called on the creator, before anybody else can see the object; a negative result undoes the creation. */
+  /* Called on the creator, before anybody else can see the object; a negative result undoes the creation. If it forks, the
+   * parent goes on with the creation, and shmd_open in the child answers ABORTED: open it again there. */
   int (*init)(shmd_dict* d, void* context);
   void* init_context;
 } shmd_options;
@@ -277,6 +282,8 @@ SHMD_API int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t ke
  * `old` points into shared memory and is valid until the callback returns or makes its first write; *value must stay valid
  * until shmd_update returns. Other calls on the handle are allowed inside. A negative answer of the callback is returned as
  * it is. Returns 0, SHMD_KEPT, SHMD_NOT_FOUND (erase of an absent key), or an error.
+ * NOT_LOCKED: the call is not this process's and thread's any more when the callback returns, so nothing changed here: this is a
+ * child that was forked in the callback (the call goes on in its parent), or another thread, or the lock was lost.
  */
 typedef int (*shmd_update_fn)(void* context, const void* old, size_t old_size, const void** value, size_t* value_size);
 SHMD_API int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_update_fn update,
@@ -364,7 +371,10 @@ SHMD_API int shmd_lock_status(shmd_dict* d, shmd_lock_info* info);
  * TRANSACTION_TOO_LARGE.
  * Not nestable (IN_TRANSACTION). A failed write inside leaves the transaction open and that write undone, but for want of
  * room or memory (NO_SPACE, TRANSACTION_TOO_LARGE, TOO_MANY_DICTS, TOO_MANY_COLLISIONS, OUT_OF_MEMORY) or CORRUPT: then
- * commit fails with the same error and nothing changed. */
+ * commit fails with the same error and nothing changed.
+ * A child forked inside is not part of it, and its writes and locks of this dict are refused (NO_TRANSACTION) until it has ended
+ * the transaction for itself: with shmd_abort (0), shmd_commit (NO_TRANSACTION: nothing was stored), or shmd_close of the handle
+ * that began it. Its reads show what is committed. */
 SHMD_API int shmd_begin(shmd_dict* d, int64_t timeout);
 SHMD_API int shmd_commit(shmd_dict* d);
 SHMD_API int shmd_abort(shmd_dict* d);
@@ -551,7 +561,8 @@ SHMD_API int shmd_compact(shmd_dict* d);
 SHMD_API int shmd_huge_pages(shmd_dict* d, uint64_t* bytes);
 
 /* Walks every byte under the lock (a read-only handle: without) and compares index, log, counts, live bytes, free
- * lists and node table. `report` (may be NULL) gets one sentence per finding. 0 clean, SHMD_ERR_CORRUPT. */
+ * lists and node table. `report` (may be NULL) gets one sentence per finding, when the lock is free again. 0 clean,
+ * SHMD_ERR_CORRUPT. */
 typedef void (*shmd_report_fn)(void* context, const char* finding);
 SHMD_API int shmd_check(shmd_dict* d, shmd_report_fn report, void* context);
 

@@ -12,7 +12,6 @@
 // Errors: shm::error and sub-classes (error.hpp); a failed call changed nothing. const: reads only.
 #pragma once
 
-#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -48,19 +47,14 @@ std::shared_ptr<handle> open(int mode, maybe_name name, const shm::options& o, s
                              std::string_view value_type, Fill* fill) {
   struct context {
     Fill* fill;
-    std::exception_ptr error;
-    static int run(shmd_dict* d, void* self) noexcept {
+    carried error;
+    static int run(shmd_dict* d, void* self) {
       auto* c = static_cast<context*>(self);
-      try {
-        return (*c->fill)(d);
-      } catch (...) {
-        c->error = std::current_exception();
-        return SHMD_ERR_ABORTED;
-      }
+      return c->error.catching(SHMD_ERR_ABORTED, [&] { return (*c->fill)(d); });
     }
   };
   const std::string key(key_type), value(value_type);
-  context c{fill, nullptr};
+  context c{fill, {}};
   shmd_options raw = o.native();
   raw.mode = mode;
   raw.key_type = key.c_str();
@@ -71,12 +65,10 @@ std::shared_ptr<handle> open(int mode, maybe_name name, const shm::options& o, s
   }
   shmd_dict* d = nullptr;
   const int result = shmd_open(name.text, &raw, &d);
-  if (c.error) {
-    try {
-      std::rethrow_exception(c.error);
-    } catch (const unplaced& e) {
-      throw_placed(e, name.text != nullptr ? name.text : "", {});
-    }
+  try {
+    c.error.rethrow();
+  } catch (const unplaced& e) {
+    throw_placed(e, name.text != nullptr ? name.text : "", {});
   }
   check(result);
   try {

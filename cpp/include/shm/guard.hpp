@@ -11,8 +11,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+
+#include <shmdict/read.h>
 
 #include "detail/handle.hpp"
 #include "options.hpp"
@@ -41,6 +44,11 @@ inline bool lock(shmd_dict* d, const lock_options& how) {
   const int result = check(shmd_lock_with(d, &how.native()));
   if (result == SHMD_TIMED_OUT) throw_last(how.native().block != 0 ? SHMD_ERR_LOCK_TIMEOUT : SHMD_TIMED_OUT);
   return result == SHMD_RECOVERED;
+}
+
+// Which hold of the lock it is: the number of its acquisition, which stays as long as one holds it.
+inline std::uint32_t section(shmd_dict* d) noexcept {
+  return d != nullptr ? static_cast<std::uint32_t>(shmd_load_relaxed(&shmd_reader_of(d)->control->lock) >> 32) : 0;
 }
 
 } // namespace detail
@@ -72,7 +80,9 @@ class [[nodiscard]] guard {
   void unlock() noexcept {
     if (!owns_) return;
     owns_ = false;
-    static_cast<void>(shmd_unlock(handle_->raw()));
+    shmd_dict* d = handle_->raw();
+    // Else it is a copy in a forked child, which may hold the lock by a guard of its own.
+    if (detail::is_closed(d) || section_ == detail::section(d)) static_cast<void>(shmd_unlock(d));
   }
 
  private:
@@ -82,6 +92,7 @@ class [[nodiscard]] guard {
   std::shared_ptr<detail::handle> handle_;
   bool recovered_;
   bool owns_ = true;
+  std::uint32_t section_ = detail::section(handle_->get());
 };
 
 SHM_NAMESPACE_END

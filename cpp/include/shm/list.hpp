@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "detail/carried.hpp"
 #include "status.hpp"
 
 SHM_NAMESPACE_BEGIN
@@ -86,20 +87,15 @@ inline object_info make_object_info(const shmd_object_info& raw) {
 inline std::vector<object_info> list() {
   struct context {
     std::vector<object_info> out;
-    std::exception_ptr error;
-    static int found(void* self, const shmd_object_info* raw) noexcept {
+    detail::carried error;
+    static int found(void* self, const shmd_object_info* raw) {
       auto* c = static_cast<context*>(self);
-      try {
-        c->out.push_back(detail::make_object_info(*raw));
-        return 0;
-      } catch (...) {
-        c->error = std::current_exception();
-        return 1;
-      }
+      return c->error.catching(1, [&] { return c->out.push_back(detail::make_object_info(*raw)), 0; });
     }
   } c;
-  detail::check(shmd_list(context::found, &c));
-  if (c.error) std::rethrow_exception(c.error);
+  const int result = shmd_list(context::found, &c);
+  c.error.rethrow();
+  detail::check(result);
   return std::move(c.out);
 }
 

@@ -5,6 +5,8 @@
 //   shm::transaction tx{d, 500ms}; tx["a"] = 1; tx.commit();            // the same by hand; without commit() it aborts
 // It holds the dict's lock: other writers wait, readers go on and see the state before. Its own thread sees its changes,
 // also through the dict itself: d["a"] by the same thread is part of it. Snapshots taken inside end before it.
+// tx itself is good for nothing else: after its end, in another thread and in a forked child it throws no_transaction. What
+// such a child does through the dict: reads see what is committed, writes throw no_transaction until its tx has ended there.
 // Lifetime: it must end in the thread that began it, before its dict is closed.
 // Errors: lock_timeout, in_transaction (they do not nest), no_space and transaction_too_large (max_size / 256 values can be
 // replaced in one; their size does not count, and new keys hardly do) at a write or at commit: the whole is then forgotten. A single write that throws leaves nothing in the transaction, which may go on. A call of several writes (assign,
@@ -59,7 +61,13 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
   bool is_open() const noexcept { return open_; }
   bool recovered() const noexcept { return recovered_; } // the lock's holder before died holding it
 
-  const detail::node_place& place() const noexcept { return place_; }
+  // What is used after the end, in another thread or in a forked child would not be part of the transaction, and would stay
+  // whatever becomes of it.
+  const detail::node_place& place() const {
+    shmd_dict* d = place_.owner->get(); // nullptr: closed, which the core says
+    if (!open_ || (d != nullptr && shmd_in_transaction(d) == 0)) out_of_place();
+    return place_;
+  }
   void rebind(shmd_node fresh) noexcept { place_.at = fresh; }
 
  private:
@@ -67,6 +75,12 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
     static_cast<void>(shmd_abort(place_.d));
     detail::throw_last(SHMD_ERR_CLOSED);
   }
+  [[noreturn]] SHM_COLD void out_of_place() const {
+    throw error(errc::no_transaction,
+                open_ ? "a transaction was used in another thread, or in a forked process, than the one that began it"
+                      : "the transaction has ended already");
+  }
+
   template <class D>
   transaction(D& d, std::int64_t timeout, int) : handle_(detail::access::of(d)) {
     const auto at = d.place();

@@ -174,7 +174,7 @@ func (p *part) shortest() *part {
 					continue
 				}
 				copied := *o
-				copied.pending, copied.returned = true, never
+				copied.of, copied.pending, copied.returned = o.whole(), true, never
 				o = &copied
 			}
 			cut.operations = append(cut.operations, o)
@@ -210,11 +210,11 @@ func report(f *finding, directory, file string) int {
 	operations := append([]*operation(nil), cut.operations...)
 	sort.SliceStable(operations, func(i, j int) bool { return operations[i].called < operations[j].called })
 	const shown = 40
-	fmt.Printf("the shortest beginning that is wrong has %d operations; the pending ones and the last %d of the others "+
-		"(client, called, returned in ns):\n", len(operations), shown)
+	fmt.Printf("the shortest beginning that is wrong has %d operations; those that had not returned and the last %d of the "+
+		"others (client, called, returned in ns):\n", len(operations), shown)
 	for i, o := range operations {
 		if o.pending || i >= len(operations)-shown {
-			fmt.Printf("  %s\n", o.line())
+			fmt.Printf("  %s\n", o.whole().line())
 		}
 	}
 	model := cut.model()

@@ -12,6 +12,7 @@
 #include "../guard.hpp"
 #include "../named_lock.hpp"
 #include "../status.hpp"
+#include "carried.hpp"
 
 SHM_DETAIL_BEGIN
 
@@ -19,19 +20,13 @@ SHM_DETAIL_BEGIN
 template <class T, class Raw, T (*Make)(const Raw&)>
 struct collector {
   std::vector<T> out;
-  std::exception_ptr error;
-  static int found(void* self, const Raw* raw) noexcept {
+  carried error;
+  static int found(void* self, const Raw* raw) {
     auto* c = static_cast<collector*>(self);
-    try {
-      c->out.push_back(Make(*raw));
-      return 0;
-    } catch (...) {
-      c->error = std::current_exception();
-      return 1;
-    }
+    return c->error.catching(1, [&] { return c->out.push_back(Make(*raw)), 0; });
   }
   std::vector<T> take(int result) {
-    if (error) std::rethrow_exception(error);
+    error.rethrow();
     check(result);
     return std::move(out);
   }

@@ -2,12 +2,12 @@
 // The core's reading and updating calls with typed results. Every lookup of the facade ends in raw_get.
 #pragma once
 
-#include <exception>
 #include <optional>
 #include <utility>
 
 #include <shmdict/read.h>
 
+#include "carried.hpp"
 #include "encoded.hpp"
 
 SHM_DETAIL_BEGIN
@@ -93,13 +93,11 @@ class updater {
   static int callback(void* context, const void* old, std::size_t old_size, const void** value, std::size_t* size) {
     return static_cast<updater*>(context)->run(old, old_size, value, size);
   }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
+  void rethrow() const { error_.rethrow(); }
 
  private:
   int run(const void* old, std::size_t old_size, const void** value, std::size_t* size) {
-    try {
+    return error_.catching(SHMD_ERR_ABORTED, [&]() -> int {
       if (old != nullptr) value_ = decode<V>(old, old_size);
       const int answer = change_(value_);
       if (answer != SHMD_OK) return answer;
@@ -108,17 +106,13 @@ class updater {
       *value = bytes_->data();
       *size = bytes_->size();
       return SHMD_OK;
-    } catch (...) {
-      error_ = std::current_exception();
-      if (!error_) throw; // no exception: the thread is being cancelled, which nobody may stop
-      return SHMD_ERR_ABORTED;
-    }
+    });
   }
 
   Change& change_;
   std::optional<local_t<V>> value_;
   std::optional<encoded_value<V>> bytes_;
-  std::exception_ptr error_;
+  carried error_;
 };
 
 SHM_DETAIL_END

@@ -2,7 +2,6 @@
 // What can be read of a dict: the same for dicts, refs, transactions and nested proxies.
 #pragma once
 
-#include <exception>
 #include <initializer_list>
 #include <string_view>
 #include <utility>
@@ -44,16 +43,13 @@ struct portion {
 template <class K, class V>
 struct scanning {
   portion<K, V> out;
-  std::exception_ptr error;
-  static int found(void* self, shmd_snapshot* s, const shmd_entry* e) noexcept {
+  carried error;
+  static int found(void* self, shmd_snapshot* s, const shmd_entry* e) {
     auto* me = static_cast<scanning*>(self);
-    try {
+    return me->error.catching(SHMD_KEPT, [&] {
       me->out.entries.push_back(load_pair<K, V>(s, *e));
       return 0;
-    } catch (...) {
-      me->error = std::current_exception();
-      return SHMD_KEPT;
-    }
+    });
   }
 };
 template <class K, class V, class Place>
@@ -64,12 +60,10 @@ portion<K, V> scan_at(const Place& place, std::string_view prefix, std::uint64_t
     c.out.next = cursor;
     return shmd_scan(place.d, node, &c.out.next, prefix.data(), prefix.size(), limit, c.found, &c);
   });
-  if (c.error) {
-    try {
-      std::rethrow_exception(c.error);
-    } catch (const error&) {
-      rethrow_in(place);
-    }
+  try {
+    c.error.rethrow();
+  } catch (const error&) {
+    rethrow_in(place);
   }
   if (result < 0) throw_at(result, place);
   if (result == SHMD_NOT_FOUND) c.out.next = 0;
