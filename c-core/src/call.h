@@ -59,6 +59,7 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
         ++me->holds;
         a->held = fresh;
         a->depth = 1;
+        shmd_local_store(&a->paused, 0);
         a->in_call = 1;
         /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
         shmd_store_release(&c->owner_thread, me->id);

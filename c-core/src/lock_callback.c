@@ -124,7 +124,7 @@ static void drop_innermost(shmd_lock_thread* me) {
     shmd_engine_forget(entry.a);
     shmd_call_leave(entry.a);
   }
-  (void)shmd_detach(entry.a, false, false);
+  shmd_attachment_let(entry.a);
 }
 
 int shmd_callback_end(shmd_callback_place* place) {
