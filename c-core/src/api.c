@@ -12,11 +12,14 @@
 #include "descriptor.h"
 #include "dict.h"
 #include "error.h"
+#include "event.h"
+#include "handle.h"
 #include "many.h"
 #include "named_lock.h"
 #include "overwrite.h"
 #include "platform.h"
 #include "reclaim.h"
+#include "registry.h"
 #include "transaction.h"
 
 uint64_t shmd_hash_bytes(uint64_t seed, const void* key, size_t size) { return XXH3_64bits_withSeed(key, size, seed); }
@@ -33,8 +36,6 @@ int shmd_read_again(const shmd_reader* r, shmd_node node, uint64_t hash, const v
   return SHMD_ERR_BUSY;
 }
 
-static int no_handle(const char* function) { return shmd_fail(SHMD_ERR_CLOSED, "%s: the handle is closed", function); }
-
 static int bad_key(const char* function, const void* key, size_t size) {
   if (key == NULL && size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the key is NULL", function);
   return shmd_fail(SHMD_ERR_KEY_TOO_LONG, "%s: a key of %zu bytes is too long: at most %u", function, size,
@@ -45,24 +46,26 @@ static int bad_buffer(const char* function) {
   return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the buffer is NULL, and the capacity is not 0", function);
 }
 
+/* Declares `a`, the attachment, which stays readable whoever closes the handle from here on. */
 #define CHECK_HANDLE(function) \
-  if (SHMD_UNLIKELY(d == NULL)) return no_handle(function)
+  shmd_attachment* const a = shmd_attachment_of(d); \
+  if (SHMD_UNLIKELY(a == NULL)) return shmd_handle_closed(function)
 #define CHECK_KEY(function) \
   if (SHMD_UNLIKELY(key_size > SHMD_MAX_KEY || (key == NULL && key_size != 0))) return bad_key(function, key, key_size)
 
 #define CHECK_TIMEOUT(function, timeout) \
   if (SHMD_UNLIKELY((timeout) < SHMD_DEFAULT_TIMEOUT)) return shmd_fail_timeout(function, timeout)
 
-SHMD_INLINE shmd_key make_key(const shmd_dict* d, const void* key, size_t size) {
+SHMD_INLINE shmd_key make_key(const shmd_attachment* a, const void* key, size_t size) {
   shmd_key k;
   k.data = key;
   k.size = size;
-  k.hash = shmd_hash_key(d->attachment->reader.hash_seed, key, size);
+  k.hash = shmd_hash_key(a->reader.hash_seed, key, size);
   return k;
 }
 
-SHMD_INLINE bool goes_long_way(const shmd_dict* d) {
-  return SHMD_UNLIKELY(shmd_load_relaxed(&d->reader->writer) != 0) && shmd_transaction_mine(d->attachment);
+SHMD_INLINE bool goes_long_way(const shmd_attachment* a) {
+  return SHMD_UNLIKELY(shmd_load_relaxed(&a->reader.writer) != 0) && shmd_transaction_mine(a);
 }
 
 #define TEXT_OF(number) TEXT(number)
@@ -103,13 +106,27 @@ static int check_caller(const char* name, const shmd_options* o) {
   return 0;
 }
 
-static void forget_handle(shmd_dict** fresh) { free(*fresh); }
+static int open_handle(const char* name, const shmd_options* options, shmd_dict** out) {
+  static uint64_t serials;
+  shmd_attachment* a;
+  shmd_dict* d = shmd_handle_new();
+  int result;
+  if (d == NULL)
+    return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a handle", name != NULL ? name : "");
+  result = shmd_attach(name, options, &a);
+  if (result < 0) {
+    shmd_handle_discard(d);
+    return result;
+  }
+  d->unlink_on_close = options->unlink == SHMD_UNLINK_THIS_CLOSES;
+  d->serial = shmd_local_add(&serials, 1) + 1;
+  shmd_handle_open(d, a);
+  *out = d;
+  return result;
+}
 
 int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
-  static uint64_t serials;
   shmd_options defaults;
-  shmd_dict* d;
-  shmd_dict* fresh SHMD_CLEANUP(forget_handle) = NULL;
   int result;
   if (out == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_open: a place for the handle is needed");
   *out = NULL;
@@ -119,16 +136,12 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
   }
   result = check_caller(name, options);
   if (result < 0) return result;
-  fresh = d = (shmd_dict*)calloc(1, sizeof *d);
-  if (d == NULL)
-    return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a handle", name != NULL ? name : "");
-  result = shmd_attach(name, options, &d->attachment);
-  if (result < 0) return result;
-  fresh = NULL;
-  d->reader = &d->attachment->reader;
-  d->unlink_on_close = options->unlink == SHMD_UNLINK_THIS_CLOSES;
-  d->serial = shmd_local_add(&serials, 1) + 1;
-  *out = d;
+  shmd_cancel_off();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = open_handle(name, options, out);
+  }
   return result;
 }
 
@@ -138,31 +151,83 @@ int shmd_open(const char* name, const shmd_options* options, shmd_dict** out) {
 
 static uint64_t section_of(const shmd_attachment* a) { return a->held >> 32; }
 
-/* After a call that takes a level. */
-static int entered(shmd_dict* d, int result) {
-  if (result < 0 || result == SHMD_TIMED_OUT || result == SHMD_NOT_FOUND) return result;
-  if (d->section != section_of(d->attachment)) d->levels = 0;
-  d->section = section_of(d->attachment);
-  ++d->levels;
-  return result;
-}
-
 /* Before a call that gives one back, through whichever handle. */
-static bool leaving(shmd_dict* d) {
-  if (!shmd_lock_mine(d->attachment) || d->levels == 0 || d->section != section_of(d->attachment)) return false;
-  --d->levels;
+static bool leaving(shmd_dict* d, const shmd_attachment* a) {
+  const uint64_t levels = shmd_load_relaxed(&d->levels);
+  if (!shmd_lock_mine(a) || levels == 0 || shmd_load_relaxed(&d->section) != section_of(a)) return false;
+  shmd_local_store(&d->levels, levels - 1);
   return true;
 }
 
-static void leave_sections(shmd_dict* d) {
-  shmd_attachment* a = d->attachment;
+static void leave_sections(shmd_dict* d, shmd_attachment* a) {
   if (d->begun != 0 && d->begun == shmd_load_acquire(&a->inherited) >> 32) (void)shmd_transaction_disown(a);
   if (shmd_transaction_mine(a) && d->begun == section_of(a)) {
-    (void)leaving(d);
+    (void)leaving(d, a);
     (void)shmd_transaction_end(a, false);
   }
-  while (leaving(d) && shmd_lock_release(a) == 0) {
+  while (leaving(d, a) && shmd_lock_release(a) == 0) {
   }
+}
+
+/* After a call that takes a level. */
+static int entered(shmd_dict* d, shmd_attachment* a, const char* function, int result) {
+  if (result < 0 || result == SHMD_TIMED_OUT || result == SHMD_NOT_FOUND) return result;
+  if (shmd_load_relaxed(&d->section) != section_of(a)) shmd_local_store(&d->levels, 0);
+  shmd_local_store(&d->section, section_of(a));
+  shmd_local_store(&d->holder, shmd_lock_self.id);
+  shmd_local_store(&d->levels, shmd_load_relaxed(&d->levels) + 1);
+  /* SYNC section: publishes that a section was entered through the handle, before it is asked once more whether it is open. */
+  shmd_full_barrier();
+  if (SHMD_LIKELY(shmd_attachment_of(d) != NULL)) return result;
+  leave_sections(d, a);
+  return shmd_handle_closed(function);
+}
+
+/* Another thread may be in a section that it entered through the handle just closed, and will unlock. */
+static void keep_for_section(shmd_dict* d, const shmd_attachment* a) {
+  /* SYNC section: observes the section, or who entered it observes that the handle is closed. */
+  shmd_full_barrier();
+  if (shmd_load_relaxed(&d->levels) != 0 &&
+      shmd_load_relaxed(&d->section) == shmd_load_acquire(&shmd_control_of(a)->lock) >> 32)
+    shmd_handle_keep_memory(d);
+}
+
+/* The handle was closed by another thread while this one was in a section: that ends now. CLOSED. */
+static int leave_closed(shmd_dict* d, const char* function) {
+  shmd_lock_thread* me = &shmd_lock_self;
+  if (d == NULL || shmd_load_relaxed(&d->kept) == 0 || me->id == 0 || shmd_load_relaxed(&d->holder) != me->id ||
+      shmd_load_relaxed(&d->levels) == 0)
+    return shmd_handle_closed(function);
+  if (shmd_registry_hold(d->attachment, d->attached)) {
+    leave_sections(d, d->attachment);
+    shmd_attachment_let(d->attachment);
+  }
+  if (shmd_load_relaxed(&d->levels) !=
+      0) { /* the lock went with the slot: whoever came next knows of the section's end */
+    shmd_local_store(&d->levels, 0);
+    if (me->holds != 0) --me->holds;
+  }
+  return shmd_handle_closed(function);
+}
+
+static int close_handle(shmd_dict* d) {
+  uint64_t reader;
+  int result, given_back;
+  if (shmd_handle_enter(d, "shmd_close") < 0) return SHMD_ERR_CLOSED;
+  reader = shmd_load_acquire(&d->reader);
+  /* SYNC handle: publishes that it is closed: of several threads one closes it. */
+  if (reader == 0 || !shmd_local_cas(&d->reader, &reader, 0)) {
+    shmd_handle_leave(d);
+    return shmd_handle_closed("shmd_close");
+  }
+  leave_sections(d, d->attachment);
+  keep_for_section(d, d->attachment);
+  given_back = shmd_named_abandon(d);
+  shmd_event_unhook(d);
+  result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
+  shmd_handle_let(d); /* for having been open */
+  shmd_handle_leave(d);
+  return result < 0 ? result : given_back;
 }
 
 static void close_waiting(void);
@@ -174,22 +239,21 @@ static int close_later(shmd_dict* d) {
 }
 
 int shmd_close(shmd_dict* d) {
-  int result, given_back;
+  shmd_attachment* a;
+  int result;
   if (d == NULL) return 0;
-  if (d->attachment->hidden)
+  a = shmd_attachment_of(d);
+  if (a == NULL) return shmd_handle_closed("shmd_close");
+  if (a->hidden)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
-                     "dict '%s': the creator's callback cannot close it; let it fail instead", d->attachment->name);
-  if (shmd_callback_within(d->attachment)) return close_later(d); /* the call that called back needs the mapping */
-  leave_sections(d);
-  if (shmd_load_acquire(&d->locks) != 0 && shmd_transaction_mine(d->attachment)) /* of another handle */
-    return close_later(d);
-  given_back = shmd_named_abandon(d);
-  (void)shmd_set_event_hook(d, NULL, NULL);
-  result = shmd_detach(d->attachment, d->unlink_on_close != 0, d->keep_on_close != 0);
-  free(d);
+                     "dict '%s': the creator's callback cannot close it; let it fail instead", a->name);
+  if (shmd_callback_within(a)) return close_later(d); /* the call that called back needs the mapping */
+  leave_sections(d, a);
+  if (shmd_load_acquire(&d->locks) != 0 && shmd_transaction_mine(a)) return close_later(d); /* of another handle */
+  result = close_handle(d);
   if (SHMD_UNLIKELY(shmd_lock_self.closing != NULL))
     close_waiting(); /* a transaction that ended here kept them waiting */
-  return result < 0 ? result : given_back;
+  return result;
 }
 
 /* Ends what was closed too early: within a callback, or with named locks within another handle's transaction. Handles of a dict
@@ -207,23 +271,40 @@ static SHMD_NOINLINE void close_waiting(void) {
 }
 
 int shmd_unlink(const char* name) {
+  int result;
   if (name == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_unlink: the name is NULL");
-  return shmd_unlink_name(name);
+  shmd_cancel_off();
+  result = shmd_unlink_name(name);
+  shmd_cancel_back();
+  return result;
 }
 
 int shmd_unlink_this(shmd_dict* d) {
-  CHECK_HANDLE("shmd_unlink_this");
-  return shmd_unlink_object(d->attachment);
+  int result = shmd_handle_enter(d, "shmd_unlink_this");
+  if (result < 0) return result;
+  result = shmd_unlink_object(d->attachment);
+  shmd_handle_leave(d);
+  return result;
 }
 
-const char* shmd_name(const shmd_dict* d) { return d != NULL && !d->attachment->nameless ? d->attachment->name : ""; }
+const char* shmd_name(const shmd_dict* d) {
+  const shmd_attachment* a = shmd_attachment_of(d);
+  return a != NULL && !a->nameless ? a->name : "";
+}
 
 int shmd_native_fd(const shmd_dict* d) {
-  return d != NULL && shmd_descriptor_object(d->attachment) ? d->attachment->object_fd : -1;
+  shmd_attachment* a;
+  int fd = -1;
+  if (!shmd_handle_hold((shmd_dict*)d)) return fd; /* NOLINT: only its count is changed */
+  a = d->attachment;
+  if (shmd_descriptor_object(a)) fd = a->object_fd;
+  shmd_handle_let((shmd_dict*)d); /* NOLINT */
+  return fd;
 }
 
 /* A lock-free read was overtaken too often, or led astray: sorted out under the lock, where the writer stands still. */
-static int settle_read(shmd_attachment* a, int result) {
+static int settle_read(const shmd_dict* d, const shmd_attachment* a, int result) {
+  if (SHMD_UNLIKELY(result < 0 && shmd_attachment_of(d) == NULL)) return shmd_handle_closed("reading");
   if (a->read_only && result == SHMD_ERR_BUSY)
     return shmd_fail(result, "dict '%s': the data kept changing; try again", a->name);
   if (result == SHMD_ERR_CORRUPT)
@@ -249,13 +330,13 @@ int shmd_get(shmd_dict* d, shmd_node node, const void* key, size_t key_size, voi
   CHECK_KEY("shmd_get");
   if (SHMD_UNLIKELY(buffer == NULL && capacity != 0)) return bad_buffer("shmd_get");
   if (size == NULL) size = &ignored;
-  k = make_key(d, key, key_size);
-  if (!goes_long_way(d)) {
-    result = shmd_read_get(d->reader, node, k.hash, key, key_size, buffer, capacity, size);
+  k = make_key(a, key, key_size);
+  if (!goes_long_way(a)) {
+    result = shmd_read_get(&a->reader, node, k.hash, key, key_size, buffer, capacity, size);
     if (SHMD_LIKELY(result >= 0)) return result;
-    if (result != SHMD_ERR_BUSY || d->attachment->read_only) return settle_read(d->attachment, result);
+    if (result != SHMD_ERR_BUSY || a->read_only) return settle_read(d, a, result);
   }
-  return settle_read(d->attachment, shmd_dict_get(d->attachment, node, &k, buffer, capacity, size));
+  return settle_read(d, a, shmd_dict_get(a, node, &k, buffer, capacity, size));
 }
 
 int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
@@ -267,18 +348,15 @@ int shmd_contains(shmd_dict* d, shmd_node node, const void* key, size_t key_size
 
 int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, const void* value, size_t value_size,
              uint32_t flags) {
-  shmd_attachment* a;
   shmd_key k;
   bool done;
   int result;
   CHECK_HANDLE("shmd_put");
   CHECK_KEY("shmd_put");
   if (value == NULL && value_size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put: the value is NULL");
-  if (SHMD_UNLIKELY(value_size > SHMD_MAX_VALUE || value_size > d->attachment->max_size / 2))
-    return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", d->attachment->name,
-                     value_size);
-  k = make_key(d, key, key_size);
-  a = d->attachment;
+  if (SHMD_UNLIKELY(value_size > a->largest_value))
+    return shmd_fail(SHMD_ERR_VALUE_TOO_LONG, "dict '%s': a value of %zu bytes is too long", a->name, value_size);
+  k = make_key(a, key, key_size);
   result = shmd_call_enter(a);
   if (SHMD_UNLIKELY(result < 0)) return result;
   if (key_size == 8 && value_size == 8) {
@@ -296,43 +374,46 @@ int shmd_put(shmd_dict* d, shmd_node node, const void* key, size_t key_size, con
   return 0;
 }
 
-static int bad_pair(const shmd_dict* d, const shmd_pair* p, size_t number) {
+static int bad_pair(const shmd_attachment* a, const shmd_pair* p, size_t number) {
   if ((p->key == NULL && p->key_size != 0) || (p->value == NULL && p->value_size != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the %s of pair %zu is NULL; nothing changed",
                      p->key == NULL && p->key_size != 0 ? "key" : "value", number);
   if (p->key_size > SHMD_MAX_KEY)
     return shmd_fail(SHMD_ERR_KEY_TOO_LONG,
-                     "dict '%s': the key of pair %zu has %zu bytes; at most %u are possible; nothing changed",
-                     d->attachment->name, number, p->key_size, SHMD_MAX_KEY);
+                     "dict '%s': the key of pair %zu has %zu bytes; at most %u are possible; nothing changed", a->name,
+                     number, p->key_size, SHMD_MAX_KEY);
   return shmd_fail(SHMD_ERR_VALUE_TOO_LONG,
-                   "dict '%s': the value of pair %zu, of %zu bytes, is too long; nothing changed", d->attachment->name,
-                   number, p->value_size);
+                   "dict '%s': the value of pair %zu, of %zu bytes, is too long; nothing changed", a->name, number,
+                   p->value_size);
 }
 
 int shmd_put_many(shmd_dict* d, shmd_node node, const shmd_pair* pairs, size_t count, uint32_t flags) {
-  uint64_t longest;
   size_t i;
+  int result;
   CHECK_HANDLE("shmd_put_many");
   if (pairs == NULL && count != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: the pairs are NULL");
   if (flags > SHMD_REPLACE_ONLY)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_put_many: flags %#x are unknown, or exclude each other",
                      (unsigned)flags);
-  longest = d->attachment->max_size / 2 < SHMD_MAX_VALUE ? d->attachment->max_size / 2 : SHMD_MAX_VALUE;
   for (i = 0; i < count; ++i) {
     const shmd_pair* p = pairs + i;
-    if (SHMD_UNLIKELY(p->key_size > SHMD_MAX_KEY || p->value_size > longest || (p->key == NULL && p->key_size != 0) ||
-                      (p->value == NULL && p->value_size != 0)))
-      return bad_pair(d, p, i);
+    if (SHMD_UNLIKELY(p->key_size > SHMD_MAX_KEY || p->value_size > a->largest_value ||
+                      (p->key == NULL && p->key_size != 0) || (p->value == NULL && p->value_size != 0)))
+      return bad_pair(a, p, i);
   }
-  return shmd_many_put(d->attachment, node, pairs, count, flags);
+  result = shmd_handle_enter(d, "shmd_put_many");
+  if (result < 0) return result;
+  result = shmd_many_put(a, node, pairs, count, flags);
+  shmd_handle_leave(d);
+  return result;
 }
 
 int shmd_erase(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
   shmd_key k;
   CHECK_HANDLE("shmd_erase");
   CHECK_KEY("shmd_erase");
-  k = make_key(d, key, key_size);
-  return shmd_dict_erase(d->attachment, node, &k);
+  k = make_key(a, key, key_size);
+  return shmd_dict_erase(a, node, &k);
 }
 
 /* The cleanup of a call's result: also if an exception of its callback ends it. */
@@ -347,8 +428,8 @@ int shmd_update(shmd_dict* d, shmd_node node, const void* key, size_t key_size, 
   CHECK_HANDLE("shmd_update");
   CHECK_KEY("shmd_update");
   if (update == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_update: the callback is NULL");
-  k = make_key(d, key, key_size);
-  result = shmd_dict_update(d->attachment, node, &k, update, context);
+  k = make_key(a, key, key_size);
+  result = shmd_dict_update(a, node, &k, update, context);
   return result;
 }
 
@@ -357,22 +438,22 @@ int shmd_count(shmd_dict* d, shmd_node node, uint64_t* count) {
   int result, tries;
   CHECK_HANDLE("shmd_count");
   if (count == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_count: a place for the count is needed");
-  if (goes_long_way(d)) return shmd_dict_count(d->attachment, node, count);
+  if (goes_long_way(a)) return shmd_dict_count(a, node, count);
   for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
     /* SYNC recycle: as in shmd_read_get; the entry may become another dict's. */
-    const uint64_t before = shmd_load_acquire(&d->reader->control->recycle);
-    result = shmd_read_node(d->reader, node, &e);
+    const uint64_t before = shmd_load_acquire(&a->reader.control->recycle);
+    result = shmd_read_node(&a->reader, node, &e);
     if (result == 0) *count = shmd_load_acquire(&e->count);
-    if (shmd_load_acquire(&d->reader->control->recycle) == before) return settle_read(d->attachment, result);
+    if (shmd_load_acquire(&a->reader.control->recycle) == before) return settle_read(d, a, result);
   }
-  if (d->attachment->read_only) return settle_read(d->attachment, SHMD_ERR_BUSY);
-  return shmd_dict_count(d->attachment, node, count);
+  if (a->read_only) return settle_read(d, a, SHMD_ERR_BUSY);
+  return shmd_dict_count(a, node, count);
 }
 
 int shmd_clear(shmd_dict* d, shmd_node node, shmd_node* fresh) {
   shmd_node ignored;
   CHECK_HANDLE("shmd_clear");
-  return shmd_dict_clear(d->attachment, node, fresh != NULL ? fresh : &ignored);
+  return shmd_dict_clear(a, node, fresh != NULL ? fresh : &ignored);
 }
 
 int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, uint32_t flags, shmd_node* child) {
@@ -384,9 +465,9 @@ int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
   if (child == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_node_open: a place for the dict is needed");
   if (SHMD_UNLIKELY((flags & ~(uint32_t)(SHMD_NODE_CREATE | SHMD_NODE_REPLACE)) != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_node_open: flags %#x are unknown", (unsigned)flags);
-  k = make_key(d, key, key_size);
-  r = d->reader;
-  if (!goes_long_way(d) && !(flags & SHMD_NODE_REPLACE)) {
+  k = make_key(a, key, key_size);
+  r = &a->reader;
+  if (!goes_long_way(a) && !(flags & SHMD_NODE_REPLACE)) {
     for (tries = 0; tries < SHMD_READ_TRIES; ++tries) {
       const shmd_node_entry* e;
       shmd_found f;
@@ -409,12 +490,12 @@ int shmd_node_open(shmd_dict* d, shmd_node node, const void* key, size_t key_siz
         child->id = (uint32_t)word;
         child->generation = (uint32_t)(word >> 32);
       }
-      return settle_read(d->attachment, result);
+      return settle_read(d, a, result);
     }
-    if (tries == SHMD_READ_TRIES && d->attachment->read_only) return settle_read(d->attachment, SHMD_ERR_BUSY);
+    if (tries == SHMD_READ_TRIES && a->read_only) return settle_read(d, a, SHMD_ERR_BUSY);
   }
-  if (flags == 0) return settle_read(d->attachment, shmd_dict_node_get(d->attachment, node, &k, child));
-  return shmd_dict_node_open(d->attachment, node, &k, flags, child);
+  if (flags == 0) return settle_read(d, a, shmd_dict_node_get(a, node, &k, child));
+  return shmd_dict_node_open(a, node, &k, flags, child);
 }
 
 int shmd_node_check(shmd_dict* d, shmd_node node) {
@@ -425,7 +506,7 @@ int shmd_node_check(shmd_dict* d, shmd_node node) {
 int shmd_lock(shmd_dict* d, int64_t timeout) {
   CHECK_HANDLE("shmd_lock");
   CHECK_TIMEOUT("shmd_lock", timeout);
-  return entered(d, shmd_lock_acquire(d->attachment, timeout));
+  return entered(d, a, "shmd_lock", shmd_lock_acquire(a, timeout));
 }
 
 void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size) {
@@ -436,73 +517,103 @@ void shmd_lock_options_init_for(shmd_lock_options* options, size_t struct_size) 
 
 int shmd_lock_with(shmd_dict* d, const shmd_lock_options* options) {
   CHECK_HANDLE("shmd_lock_with");
-  if (options == NULL) return entered(d, shmd_lock_acquire(d->attachment, SHMD_DEFAULT_TIMEOUT));
+  if (options == NULL) return entered(d, a, "shmd_lock_with", shmd_lock_acquire(a, SHMD_DEFAULT_TIMEOUT));
   if (options->struct_size != sizeof *options)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_with: initialise the options with shmd_lock_options_init");
   CHECK_TIMEOUT("shmd_lock_with", options->timeout);
   CHECK_TIMEOUT("shmd_lock_with", options->sleep_time);
-  return entered(d, shmd_lock_acquire_as(d->attachment, options));
+  return entered(d, a, "shmd_lock_with", shmd_lock_acquire_as(a, options));
 }
 
 int shmd_lock_steal(shmd_dict* d, int64_t pid) {
-  CHECK_HANDLE("shmd_lock_steal");
-  return entered(d, shmd_lock_steal_from(d->attachment, pid));
+  int result = shmd_handle_enter(d, "shmd_lock_steal");
+  if (result < 0) return result;
+  result = entered(d, d->attachment, "shmd_lock_steal", shmd_lock_steal_from(d->attachment, pid));
+  shmd_handle_leave(d);
+  return result;
 }
 
 int shmd_unlock(shmd_dict* d) {
+  shmd_attachment* a = shmd_attachment_of(d);
   bool counted;
   int result;
-  CHECK_HANDLE("shmd_unlock");
-  if (shmd_transaction_mine(d->attachment) && d->attachment->depth <= 1)
+  if (SHMD_UNLIKELY(a == NULL)) return leave_closed(d, "shmd_unlock");
+  if (shmd_transaction_mine(a) && a->depth <= 1)
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': commit or abort the open transaction instead of unlocking",
-                     d->attachment->name);
-  counted = leaving(d);
-  result = shmd_lock_release(d->attachment);
-  if (result < 0 && counted) ++d->levels; /* within a callback: a level below it, and still held */
+                     a->name);
+  counted = leaving(d, a);
+  result = shmd_lock_release(a);
+  if (SHMD_UNLIKELY(result < 0 && shmd_attachment_of(d) == NULL)) {
+    if (counted) shmd_local_store(&d->levels, shmd_load_relaxed(&d->levels) + 1);
+    return leave_closed(d, "shmd_unlock");
+  }
+  if (result < 0 && counted) /* within a callback: a level below it, and still held */
+    shmd_local_store(&d->levels, shmd_load_relaxed(&d->levels) + 1);
   return result;
 }
 
 int shmd_lock_status(shmd_dict* d, shmd_lock_info* info) {
-  CHECK_HANDLE("shmd_lock_status");
-  if (info == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_status: a place for the answer is needed");
-  return shmd_lock_info_of(d->attachment, info);
+  int result = shmd_handle_enter(d, "shmd_lock_status");
+  if (result < 0) return result;
+  result = info == NULL ? shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_lock_status: a place for the answer is needed")
+                        : shmd_lock_info_of(d->attachment, info);
+  shmd_handle_leave(d);
+  return result;
 }
 
 int shmd_begin(shmd_dict* d, int64_t timeout) {
   int result;
-  CHECK_HANDLE("shmd_begin");
   CHECK_TIMEOUT("shmd_begin", timeout);
-  result = entered(d, shmd_transaction_begin(d->attachment, timeout));
-  if (result >= 0 && result != SHMD_TIMED_OUT) d->begun = section_of(d->attachment);
+  result = shmd_handle_enter(d, "shmd_begin");
+  if (result < 0) return result;
+  result = shmd_transaction_begin(d->attachment, timeout);
+  if (result >= 0 && result != SHMD_TIMED_OUT) {
+    d->begun = section_of(d->attachment);
+    result = entered(d, d->attachment, "shmd_begin", result);
+  }
+  shmd_handle_leave(d);
   return result;
 }
 
-int shmd_commit(shmd_dict* d) {
+static int end_transaction(shmd_dict* d, const char* function, bool commit) {
   int result SHMD_CLEANUP(call_over) = 0;
-  CHECK_HANDLE("shmd_commit");
-  if (shmd_in_transaction(d)) (void)leaving(d);
-  result = shmd_transaction_end(d->attachment, true);
+  if (SHMD_UNLIKELY(shmd_attachment_of(d) == NULL)) return leave_closed(d, function);
+  result = shmd_handle_enter(d, function);
+  if (result < 0) return leave_closed(d, function);
+  if (shmd_transaction_mine(d->attachment)) (void)leaving(d, d->attachment);
+  result = shmd_transaction_end(d->attachment, commit);
+  shmd_handle_leave(d);
   return result;
 }
 
-int shmd_abort(shmd_dict* d) {
-  int result SHMD_CLEANUP(call_over) = 0;
-  CHECK_HANDLE("shmd_abort");
-  if (shmd_in_transaction(d)) (void)leaving(d);
-  result = shmd_transaction_end(d->attachment, false);
-  return result;
+int shmd_commit(shmd_dict* d) { return end_transaction(d, "shmd_commit", true); }
+int shmd_abort(shmd_dict* d) { return end_transaction(d, "shmd_abort", false); }
+
+int shmd_in_transaction(shmd_dict* d) {
+  const shmd_attachment* a = shmd_attachment_of(d);
+  return a != NULL && shmd_transaction_mine(a);
 }
 
-int shmd_in_transaction(shmd_dict* d) { return d != NULL && shmd_transaction_mine(d->attachment); }
-
-uint64_t shmd_transaction_mark(shmd_dict* d) { return shmd_in_transaction(d) ? shmd_tx_of(d->attachment)->stages : 0; }
+uint64_t shmd_transaction_mark(shmd_dict* d) {
+  uint64_t mark;
+  if (!shmd_in_transaction(d) || !shmd_handle_hold(d)) return 0;
+  mark = shmd_tx_of(d->attachment)->stages;
+  shmd_handle_let(d);
+  return mark;
+}
 
 int shmd_transaction_spoil(shmd_dict* d, uint64_t mark) {
-  CHECK_HANDLE("shmd_transaction_spoil");
-  return shmd_transaction_fail(d->attachment, mark);
+  int result = shmd_handle_enter(d, "shmd_transaction_spoil");
+  if (result < 0) return result;
+  result = shmd_transaction_fail(d->attachment, mark);
+  shmd_handle_leave(d);
+  return result;
 }
 
 int shmd_compact(shmd_dict* d) {
-  CHECK_HANDLE("shmd_compact");
-  return shmd_dict_compact(d->attachment);
+  int result = shmd_handle_enter(d, "shmd_compact");
+  if (result < 0) return result;
+  result = shmd_dict_compact(d->attachment);
+  shmd_handle_leave(d);
+  return result;
 }

@@ -8,6 +8,7 @@
 
 #include "descriptor.h"
 #include "error.h"
+#include "mutex.h"
 #include "name.h"
 #include "object.h"
 #include "platform.h"
@@ -16,11 +17,16 @@
 #include "slot.h"
 
 #define DEFAULT_TIMEOUT INT64_C(10000000000)
+#define ATTACHMENT_BYTES ((sizeof(shmd_attachment) + SHMD_PAGE - 1) / SHMD_PAGE * SHMD_PAGE)
+#define END_WAIT UINT64_C(50000000)       /* ns for writes that are under way when the last handle is closed */
+#define RETIRED_MOST 128u                 /* attachments that stay readable */
+#define RETIRED_BYTES (UINT64_C(8) << 40) /* and their addresses, of 128 TiB that there are */
 
 enum {
+  WAITED = SHMD_NAME_CHANGED + 2,
   LOST = SHMD_NAME_CHANGED + 1,
   AGAIN = SHMD_NAME_CHANGED
-}; /* internal outcomes; LOST: somebody else created the name */
+}; /* internal outcomes; LOST: somebody else created the name; WAITED: begin again, for another thread was at it */
 
 /* ---- options ---- */
 
@@ -56,7 +62,7 @@ static int check_types(const char* name, const shmd_superblock* super, const shm
 
 static shmd_attachment* new_attachment(const char* name, const shmd_options* o) {
   static uint64_t serials;
-  shmd_attachment* a = (shmd_attachment*)calloc(1, sizeof *a);
+  shmd_attachment* a = (shmd_attachment*)shmd_os_pages(ATTACHMENT_BYTES);
   if (a == NULL) {
     (void)shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to attach", name);
     return NULL;
@@ -70,6 +76,7 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   a->child_fd = -1;
   a->object_fd = -1;
   a->generation = shmd_registry_generation();
+  a->handles = 1;
   a->references = 1;
   a->serial = ++serials;
   a->hidden = true;
@@ -82,21 +89,125 @@ static shmd_attachment* new_attachment(const char* name, const shmd_options* o) 
   return a;
 }
 
-/* The opposite of everything below, as far as it got. `published`: the object's descriptor is only closed. */
-static void delete_attachment(shmd_attachment* a, bool published) {
-  shmd_registry_remove(a);
-  shmd_slot_leave(a);
+/* The end of what the slot and the descriptors were for. `published`: the object's descriptor is only closed. */
+static void let_go(shmd_attachment* a, bool published) {
   shmd_engine_detach(a);
   (void)shmd_bytes_unlock(a, SHMD_BYTE_PRESENT);
   shmd_descriptor_close_liveness(a);
   if (!published && shmd_descriptor_object(a)) shmd_os_stay_unnamed(a->object_fd);
   shmd_descriptor_close_object(a);
-  shmd_object_unmap(a);
   free(a->rescuing);
+  a->rescuing = NULL;
   (void)pthread_mutex_destroy(&a->pin_mutex);
   (void)pthread_mutex_destroy(&a->rescue_mutex);
   (void)pthread_mutex_destroy(&a->event_mutex);
-  free(a);
+}
+
+/* The opposite of everything below, as far as it got, of one that nobody else has seen. */
+static void delete_attachment(shmd_attachment* a, bool published) {
+  shmd_registry_remove(a);
+  shmd_slot_leave(a);
+  let_go(a, published);
+  shmd_object_unmap(a);
+  shmd_os_pages_free(a, ATTACHMENT_BYTES);
+}
+
+/* ---- the end of an attachment. All under the registry's mutex ---- */
+
+/* Attachments that are over, the last one first: what they were stays readable for a while, for reads that had begun. */
+static struct {
+  shmd_attachment* last;
+  uint64_t count, bytes;
+} retired;
+
+static void drop_oldest(void) {
+  shmd_attachment** link = &retired.last;
+  shmd_attachment* a;
+  while ((*link)->next != NULL) link = &(*link)->next;
+  a = *link;
+  *link = NULL;
+  --retired.count;
+  retired.bytes -= a->retired;
+  if (a->retired != 0) shmd_os_unmap(a->reader.base, a->retired);
+  shmd_os_pages_free(a, ATTACHMENT_BYTES);
+}
+
+void shmd_attachment_drop_retired(void) {
+  while (retired.last != NULL) drop_oldest();
+}
+
+/*
+ * No thread of this process writes through it, and none will. Steps: (1) nobody finds it (2) the pin is gone and the slot's
+ * entry cleared (3) the mapping shows a closed dict (4) the bytes are free, the descriptors closed. (3) comes before (4): who is
+ * late takes no lock in the slot's name that the next owner of the slot does not know of. Killed at any step: a dead process.
+ */
+static void retire(shmd_attachment* a) {
+  const uint64_t space = shmd_os_address_space();
+  const uint64_t most = space == UINT64_MAX || space / 8 > RETIRED_BYTES ? RETIRED_BYTES : space / 8;
+  uint32_t slot;
+  shmd_registry_remove(a);
+  slot = shmd_slot_resign(a);
+  if (!a->process_bytes) shmd_descriptor_close_object(a); /* while it is mapped; no write needs it any more */
+  a->retired = shmd_object_retire(a);
+  shmd_slot_free(a, slot);
+  let_go(a, true);
+  a->next = retired.last;
+  retired.last = a;
+  ++retired.count;
+  retired.bytes += a->retired;
+  while (retired.count > RETIRED_MOST || retired.bytes > most) drop_oldest();
+  shmd_registry_keep();
+}
+
+/* REQUIRES: no reference. Waits a moment for another thread that is inside a write; after that it is that thread's affair. */
+static void end_attachment(shmd_attachment* a) {
+  uint64_t pause = 20000,
+           waited = shmd_lock_mine(a) ? END_WAIT + 1 : 0; /* this thread's own write goes on after this */
+  a->ending = true;
+  while (shmd_lock_inside(a)) {
+    if (waited > END_WAIT) {
+      shmd_local_exchange(&a->lingers, 1);
+      a->ending = false;
+      if (shmd_lock_inside(a)) return;
+      a->ending = true; /* it has left meanwhile, and may not have seen that it is to end this */
+      break;
+    }
+    shmd_mutex_sleep(-1, pause);
+    waited += pause;
+    if (pause < 1000000) pause *= 2;
+  }
+  shmd_local_store(&a->lingers, 0);
+  retire(a);
+}
+
+static bool can_end(shmd_attachment* a) {
+  return shmd_load_acquire(&a->lingers) != 0 && !a->ending && !shmd_lock_inside(a);
+}
+
+static void end_lingering(void) {
+  shmd_attachment* a;
+  while ((a = shmd_registry_search(can_end)) != NULL) end_attachment(a);
+}
+
+void shmd_attachment_end_lingering(void) {
+  shmd_registry_lock();
+  end_lingering();
+  shmd_registry_unlock();
+}
+
+bool shmd_attachment_hold(shmd_attachment* a) {
+  uint64_t references = shmd_load_acquire(&a->references);
+  do
+    if (references == 0) return false;
+  while (!shmd_local_cas(&a->references, &references, references + 1));
+  return true;
+}
+
+void shmd_attachment_let(shmd_attachment* a) {
+  if (shmd_local_count(&a->references, UINT64_MAX) != 1) return;
+  shmd_registry_lock();
+  end_attachment(a);
+  shmd_registry_unlock();
 }
 
 static int prepare_local(shmd_attachment* a) {
@@ -116,6 +227,7 @@ static int attach_steps(shmd_attachment* a, const shmd_superblock* super, bool b
   if (result >= 0) result = prepare_local(a);
   if (result >= 0) result = shmd_presence_join(a);
   if (result < 0) return result;
+  a->attaching = true; /* the mutex is let go while the name is another process's */
   result = shmd_name_hold(a, false);
   if (result < 0) return result;
   result = shmd_presence_say(a);
@@ -133,7 +245,7 @@ static int check_owner(const char* name, const shmd_file_info* info, const shmd_
 }
 
 /* Attaches to the object behind `fd`, which becomes the attachment's or is closed. `name`: to say of it, and to look for it
- * under, if by_name. 0 and *out, AGAIN, or an error. */
+ * under, if by_name. 0 and *out, AGAIN, WAITED, or an error. */
 static int attach_open(int fd, const char* name, bool by_name, const shmd_options* o, shmd_attachment** out) {
   shmd_superblock super;
   shmd_file_info info;
@@ -147,9 +259,14 @@ static int attach_open(int fd, const char* name, bool by_name, const shmd_option
   if (result < 0 || a != NULL) {
     shmd_os_close(fd);
     if (a == NULL) return result;
+    if (a->attaching || a->leaving) {
+      shmd_mutex_wait();
+      return WAITED;
+    }
     if (by_name && !shmd_name_leads_to(name, a->device, a->inode)) return AGAIN;
+    (void)shmd_attachment_hold(a); /* its handles have references */
+    shmd_local_store(&a->handles, shmd_load_relaxed(&a->handles) + 1);
     if (shmd_liveness_keep(a) < 0) (void)shmd_attach_keep(a); /* if it cannot write, writes say so */
-    ++a->references;
     *out = a;
     return 0;
   }
@@ -163,6 +280,8 @@ static int attach_open(int fd, const char* name, bool by_name, const shmd_option
   a->object_fd = fd;
   shmd_registry_add(a);
   result = attach_steps(a, &super, by_name);
+  a->attaching = false;
+  shmd_mutex_changed();
   if (result != 0) {
     delete_attachment(a, true);
     return result;
@@ -219,8 +338,10 @@ static int run_init(shmd_attachment* a, const shmd_options* o, enum place place)
   int result;
   if (o->init == NULL) return 0;
   memset(&handle, 0, sizeof handle);
-  handle.reader = &a->reader;
   handle.attachment = a;
+  handle.attached = a->serial;
+  handle.uses = 1;
+  handle.reader = (uint64_t)(uintptr_t)&a->reader;
   {
     init_call call SHMD_CLEANUP(init_over) = {a, place, false};
     shmd_registry_unlock();
@@ -313,9 +434,10 @@ static int attach_once(const char* name, const shmd_options* o, shmd_attachment*
 /* By name: others may create and remove it at the same time. */
 static int attach_named(const char* name, const shmd_options* o, shmd_attachment** out) {
   int result = AGAIN, tries;
-  for (tries = 0; tries < SHMD_NAME_TRIES && result == AGAIN; ++tries) {
-    if (tries > 3) shmd_os_sleep(1000000);
-    result = attach_once(name, o, out);
+  for (tries = 0; tries < SHMD_NAME_TRIES && (result == AGAIN || result == WAITED); ++tries) {
+    if (tries > 3) shmd_mutex_sleep(-1, 1000000);
+    do result = attach_once(name, o, out);
+    while (result == WAITED);
   }
   if (result == AGAIN)
     return shmd_fail(SHMD_ERR_BUSY, "dict '%s' was removed and created anew %d times while opening it; try again", name,
@@ -326,13 +448,16 @@ static int attach_named(const char* name, const shmd_options* o, shmd_attachment
 /* By descriptor: *out is the dict behind it, or a new one in it. */
 static int attach_descriptor(const char* name, const shmd_options* o, shmd_attachment** out) {
   char said[40];
-  int fd;
+  int fd, result;
   if (o->mode == SHMD_CREATE_ONLY) return create(name, o, IN_FILE, out);
   if (name != NULL)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "dict '%s': either a name or a descriptor says what to open", name);
   (void)snprintf(said, sizeof said, "(descriptor %d)", o->fd);
-  fd = adopt(said, o);
-  return fd < 0 ? fd : attach_open(fd, said, false, o, out);
+  do {
+    fd = adopt(said, o);
+    result = fd < 0 ? fd : attach_open(fd, said, false, o, out);
+  } while (result == WAITED);
+  return result;
 }
 
 static int attach_somehow(const char* name, const shmd_options* o, shmd_attachment** out) {
@@ -358,6 +483,7 @@ int shmd_attach(const char* name, const shmd_options* options, shmd_attachment**
   if (result >= 0 && name != NULL) result = shmd_name_check(name);
   if (result < 0) return result;
   shmd_registry_lock();
+  end_lingering();
   result = attach_somehow(name, options, out);
   if (result >= 0 && options->unlink == SHMD_UNLINK_THIS_CLOSES) ++(*out)->closers;
   shmd_registry_keep();
@@ -383,15 +509,21 @@ int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep) {
     result = shmd_presence_unlink(a);
     if (result == SHMD_ERR_NO_SUCH_DICT) result = 0;
   }
-  if (--a->references == 0) {
+  if (shmd_load_relaxed(&a->handles) == 1) {
     int left;
+    a->leaving = true;
     shmd_lock_abandon(a);
+    shmd_lock_close(a);
     if (keep) a->departed = true; /* the bytes go with their descriptors */
     left = shmd_presence_end(a);
     if (result == 0) result = left;
-    delete_attachment(a, true);
-    shmd_registry_keep();
+    a->departed = true;
+    a->leaving = false;
+    shmd_mutex_changed();
+  } else {
+    shmd_local_store(&a->handles, shmd_load_relaxed(&a->handles) - 1);
   }
+  end_lingering();
   shmd_registry_unlock();
   return result;
 }

@@ -19,8 +19,16 @@
 
 /* Finds or makes the process's attachment to `name`; adds a reference. Result and errors of shmd_open. */
 int shmd_attach(const char* name, const shmd_options* options, shmd_attachment** out);
-/* Drops a reference; the last one detaches: slot and pin cleared, unlinked as the policy says (`keep`: never), unmapped. */
+/* One of its handles is closed. With the last one the process is not present any more, the name goes as the policy says
+ * (`keep`: never), and no thread can write through the attachment. The reference stays. */
 int shmd_detach(shmd_attachment* a, bool unlink_this, bool keep);
+/* A reference; false: nobody has one any more, and the attachment is over. */
+bool shmd_attachment_hold(shmd_attachment* a);
+/* Drops it; the last one ends the attachment: slot and pin cleared, memory given back, descriptors closed. If another thread
+ * is inside a write, that thread does so. */
+void shmd_attachment_let(shmd_attachment* a);
+/* Ends those that another thread was inside of, if it has left. */
+void shmd_attachment_end_lingering(void);
 int shmd_unlink_name(const char* name);
 int shmd_unlink_object(shmd_attachment* a);
 
@@ -58,12 +66,24 @@ void shmd_slot_program(const shmd_slot* entry, char* to, size_t capacity);
 /* Calls `function` for each attachment of this process, under the registry's mutex. */
 void shmd_attach_each(void (*function)(shmd_attachment* a));
 
+/* Provided by handle.c and event.c for the registry: in a forked child, each adds the references that are still held. */
+void shmd_handle_forked(void);
+void shmd_event_told(void); /* of the event that the thread is just telling */
+/* Provided by ready.c for the registry. */
+void shmd_ready_end_all(void); /* the library is being unloaded: none of its threads is left */
+
 /* Provided by event.c for attach. */
 void shmd_event_prepare(shmd_attachment* a); /* a new attachment, or one that a forked child inherited */
 
 /* Provided by lock.c for attach. */
 int shmd_lock_adopt(shmd_attachment* a);    /* repairs and releases the lock if the word names the slot just taken */
 void shmd_lock_abandon(shmd_attachment* a); /* the calling thread ends: repairs and releases the lock if it holds it */
+/* Whether another thread of this process is inside a write; if so, it is told to call shmd_attachment_end_lingering() when it
+ * leaves. False: and none will be, for a->owner is 0. */
+bool shmd_lock_mine(const shmd_attachment* a); /* held by the calling thread */
+bool shmd_lock_inside(shmd_attachment* a);
+/* Its last handle is closed: whoever waits for the lock through it, or comes for it, is refused (CLOSED). */
+void shmd_lock_close(shmd_attachment* a);
 void shmd_lock_busy(bool begin); /* around a mutex: a signal handler that interrupts this thread gets BUSY meanwhile */
 void shmd_lock_forked(void);     /* in a forked child: the calling thread is another one, and holds nothing */
 /* After it: the hold in which the child's thread had a transaction open as a thread of the parent; 0 = none. */

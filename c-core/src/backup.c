@@ -19,6 +19,7 @@
 
 #include "archive.h"
 #include "error.h"
+#include "handle.h"
 #include "platform.h"
 #include "redo.h"
 #include "snapshot.h"
@@ -68,13 +69,12 @@ static int write_dict(writing* w, const shmd_entry* e) {
 
 /* 0, or an error, or what the writer's callback answered, which may be any number. */
 static int write_entries(writing* w, shmd_node node) {
-  shmd_iter* it;
+  shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   shmd_entry e;
   int step = 0, result = shmd_iter_open(w->from, node, &it);
   if (result < 0) return result;
   while (result == 0 && (step = shmd_iter_next(it, &e)) == 0)
     result = e.is_dict ? write_dict(w, &e) : write_value(w, &e);
-  shmd_iter_close(it);
   return step < 0 ? step : result;
 }
 
@@ -114,37 +114,42 @@ static int describe(shmd_dict* d, shmd_archive_head* head) {
   return 0;
 }
 
-static int check_backup(const char* function, const shmd_dict* d) {
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "%s: the handle is closed", function);
-  if (shmd_transaction_mine(d->attachment))
-    return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no backup inside a transaction", d->attachment->name);
-  return 0;
+static void end_writing(writing** w) {
+  if (*w == NULL) return;
+  shmd_snapshot_over(&(*w)->from);
+  free((*w)->waiting);
+  free(*w);
 }
 
+/* The callback may throw. */
 static int write_backup(shmd_dict* d, shmd_write_fn write, void* context) {
   shmd_archive_head head;
-  writing* w = (writing*)malloc(sizeof *w); /* with the block: not on a small thread's stack */
+  writing* w SHMD_CLEANUP(end_writing) = (writing*)calloc(1, sizeof *w); /* with the block: not on a small stack */
   int result;
   if (w == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a backup", d->attachment->name);
-  w->waiting = NULL;
-  w->count = w->capacity = 0;
   result = shmd_snapshot_open(d, &w->from);
-  if (result >= 0) {
-    result = describe(d, &head);
-    if (result >= 0) result = shmd_archive_begin(&w->out, &head, write, context);
-    if (result == 0) result = write_tree(w);
-    shmd_snapshot_close(w->from);
-  }
-  free(w->waiting);
-  free(w);
-  return result;
+  if (result < 0) return result;
+  result = describe(d, &head);
+  if (result >= 0) result = shmd_archive_begin(&w->out, &head, write, context);
+  return result == 0 ? write_tree(w) : result;
+}
+
+static int in_transaction(const shmd_dict* d) {
+  if (!shmd_transaction_mine(d->attachment)) return 0;
+  return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no backup inside a transaction", d->attachment->name);
 }
 
 int shmd_backup_to(shmd_dict* d, shmd_write_fn write, void* context) {
-  const int result = check_backup("shmd_backup_to", d);
+  int result = shmd_handle_enter(d, "shmd_backup_to");
   if (result < 0) return result;
-  if (write == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_backup_to: the callback is NULL");
-  return write_backup(d, write, context);
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = in_transaction(inside);
+    if (result >= 0 && write == NULL)
+      result = shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_backup_to: the callback is NULL");
+    if (result >= 0) result = write_backup(inside, write, context);
+  }
+  return result;
 }
 
 /* ---- into a file ---- */
@@ -174,9 +179,9 @@ static int write_file(void* context, const void* bytes, size_t size) {
   return result < 0 ? file_failed(result, to, "write") : 0;
 }
 
-int shmd_backup(shmd_dict* d, const char* path) {
+static int backup_to_file(shmd_dict* d, const char* path) {
   destination to;
-  int result = check_backup("shmd_backup", d);
+  int result = in_transaction(d);
   if (result < 0) return result;
   if (path == NULL || path[0] == '\0') return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_backup: a path is needed");
   to.name = d->attachment->name;
@@ -190,4 +195,12 @@ int shmd_backup(shmd_dict* d, const char* path) {
   }
   result = shmd_os_file_finish(&to.file);
   return result < 0 ? file_failed(result, &to, "put in place") : 0;
+}
+
+int shmd_backup(shmd_dict* d, const char* path) {
+  int result = shmd_handle_enter(d, "shmd_backup");
+  if (result < 0) return result;
+  result = backup_to_file(d, path);
+  shmd_handle_leave(d);
+  return result;
 }

@@ -26,6 +26,8 @@ typedef struct shmd_lock_thread {
 extern _Thread_local shmd_lock_thread shmd_lock_self;
 
 int shmd_call_interrupted(void);
+/* CLOSED: the attachment was closed while the call took its lock, or began within a section. Undoes that. */
+SHMD_NOINLINE int shmd_call_too_late(shmd_attachment* a);
 /* Tells what was noted, once the thread is outside of every call and lock. */
 SHMD_NOINLINE void shmd_lock_tell(shmd_lock_thread* me);
 /* The end of a call's inline end, if there may be more to do: wakes those who sleep on the lock by the word just replaced, and
@@ -34,14 +36,16 @@ void shmd_call_left(shmd_attachment* a, uint64_t word);
 
 /* Enters a single writing call: takes the lock, or, inside an explicitly locked section of this thread, marks the call
  * (control.inner odd, with a full barrier). 0, SHMD_RECOVERED; negative: LOCK_TIMEOUT (holder in the error), READ_ONLY,
- * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT.
+ * NOT_ATTACHED, BUSY (re-entered from a signal handler), WOULD_DEADLOCK, CORRUPT, CLOSED.
  * Inline: taking a free lock, as took() in lock.c does it, and a call inside a section of this thread. */
 SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
   shmd_lock_thread* me = &shmd_lock_self;
-  shmd_control* c = shmd_control_of(a);
-  const uint64_t owner = shmd_load_acquire(&a->owner);
+  shmd_control* c;
+  uint64_t owner;
   if (SHMD_UNLIKELY(me->busy)) return shmd_call_interrupted();
   me->busy = 1;
+  c = shmd_control_of(a);
+  owner = shmd_load_acquire(&a->owner);
   if (SHMD_LIKELY(me->id != 0 && owner != 0 && shmd_load_relaxed(a->generation) != 0)) {
     uint64_t word = shmd_load_acquire(&c->lock);
     if (SHMD_LIKELY((word & (SHMD_LOCK_SLOT_MASK | SHMD_LOCK_EXPLICIT)) == 0)) {
@@ -50,23 +54,26 @@ SHMD_INLINE int shmd_call_enter(shmd_attachment* a) {
       shmd_prefetch_to_write(&c->published);
       /* SYNC lock: observes everything the last owner stored. */
       if (SHMD_LIKELY(shmd_cas(&c->lock, &word, fresh))) {
+        /* SYNC closed: observes a close, or the close observes that the lock is held. */
+        if (SHMD_UNLIKELY(shmd_load_seq(&a->owner) != owner)) return shmd_call_too_late(a);
         ++me->holds;
         a->held = fresh;
         a->depth = 1;
-        a->paused = 0;
+        shmd_local_store(&a->paused, 0);
         a->in_call = 1;
         /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
         shmd_store_release(&c->owner_thread, me->id);
         return 0;
       }
     } else if ((word & SHMD_LOCK_SLOT_MASK) == owner && shmd_load_acquire(&c->owner_thread) == me->id &&
-               a->paused == 0) {
+               shmd_load_relaxed(&a->paused) == 0) {
       /* SYNC owner-thread: as in lock.c's mine(). */
       ++a->depth;
       a->in_call = 1;
       /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
       shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
-      return 0;
+      /* SYNC closed: observes a close, or the close observes the write. */
+      return SHMD_LIKELY(shmd_load_seq(&a->owner) == owner) ? 0 : shmd_call_too_late(a);
     }
   }
   return shmd_call_enter_slowly(a);

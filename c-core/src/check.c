@@ -13,6 +13,7 @@
 #include "call.h"
 #include "check.h"
 #include "error.h"
+#include "handle.h"
 #include "segment.h"
 
 #define MAX_FINDINGS 100u
@@ -279,10 +280,9 @@ static void check_all(shmd_checker* k) {
   check_ghosts(k);
 }
 
-int shmd_check(shmd_dict* d, shmd_report_fn report, void* context) {
+static int check_dict(shmd_dict* d, shmd_report_fn report, void* context) {
   shmd_checker k SHMD_CLEANUP(checker_end) = {0};
   int result = 0;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_check: the handle is closed");
   k.a = d->attachment;
   k.c = shmd_control_of(k.a);
   k.segments = (const shmd_segment*)(const void*)shmd_at(k.a, k.a->super->segments_offset);
@@ -316,4 +316,14 @@ int shmd_check(shmd_dict* d, shmd_report_fn report, void* context) {
   if (k.findings == 0) return 0;
   return shmd_fail(SHMD_ERR_CORRUPT, "dict '%s' is corrupt: %u findings; restore a backup or unlink it", k.a->name,
                    k.findings);
+}
+
+int shmd_check(shmd_dict* d, shmd_report_fn report, void* context) {
+  int result = shmd_handle_enter(d, "shmd_check");
+  if (result < 0) return result;
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = check_dict(inside, report, context);
+  }
+  return result;
 }

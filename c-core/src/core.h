@@ -5,8 +5,8 @@
  * Order of modules, each including only what stands below it:
  *   api > backup, restore, list, many, scan, watch > archive, named_lock, check, stat > iterate > snapshot, transaction
  *       > paths, stream > batch, insert, overwrite, dict > reclaim > node, index > block, log > segment > redo > call, lock
- *       > event > attach > registry
- *       > liveness > presence > name, slot > object > descriptor > platform, error, layout.h, atomics.h
+ *       > event > handle > attach > registry > liveness > presence > name, slot > mutex, object > descriptor
+ *       > platform, error, cancel, layout.h, atomics.h
  */
 #ifndef SHMD_CORE_H
 #define SHMD_CORE_H
@@ -39,6 +39,7 @@ typedef struct shmd_attachment {
   uint32_t segment_shift;
   uint32_t max_processes;
   uint64_t max_size;
+  uint64_t largest_value; /* bytes */
   bool read_only;
   bool observer; /* not present: keeps no name, removes none */
 
@@ -50,7 +51,11 @@ typedef struct shmd_attachment {
   shmd_mark liveness_mark, object_mark; /* descriptor.h: whether the numbers still lead there */
   bool process_bytes;   /* no liveness description: the bytes are locked by the process, through object_fd */
   uint64_t* generation; /* a word that fork() wipes: 0 = this is a child that has not re-attached yet */
-  uint32_t references;  /* handles; and hooks being told, for the time of that */
+  uint64_t handles;     /* that are open; 0: closed for good, whatever `references` says */
+  uint64_t references;  /* handles that are not over yet, calls that wait for the lock, hooks being told */
+  uint64_t lingers;     /* nobody refers to it, but another thread was inside a write: who leaves that ends it */
+  bool ending;          /* a thread looks whether it can be ended */
+  uint64_t retired;     /* bytes of addresses that are kept after its end */
   uint64_t serial;      /* tells attachments apart whose memory was the same */
   uint64_t device, inode;
   struct shmd_attachment* next; /* registry */
@@ -62,18 +67,21 @@ typedef struct shmd_attachment {
   uint32_t closers;                    /* handles whose closing unlinks */
   bool nameless;                       /* never had a name: `name` is for messages only */
   bool hidden;                         /* in the registry, but not yet visible to shmd_attach */
-  bool departed;                       /* the exit handler has been here */
+  bool attaching;                      /* hidden, and will be visible soon: others who open the dict wait for it */
+  bool leaving;                        /* its last handle is being closed: others who open the dict wait for that */
+  bool departed;                       /* not present any more */
   uint64_t pid, start_time, pid_space; /* as written to the slot */
   uint64_t followers;                  /* open in this process */
   pthread_mutex_t rescue_mutex;        /* guards `rescuing` and `followers` */
   uint64_t* rescuing;                  /* a bit per slot: this process holds the byte of that dead slot */
 
   /* lock.c */
-  uint64_t owner; /* low 16 bits of the lock word when held by this process: slot + 1; 0 = no slot */
+  uint64_t owner;      /* low 16 bits of the lock word when held by this process: slot + 1; 0 = no slot, or closed */
+  uint64_t last_owner; /* closed: what `owner` was */
   /* only meaningful to the thread that holds the lock */
   uint64_t held;    /* the lock word as this thread took it */
   uint32_t depth;   /* nested explicit holds and calls */
-  uint32_t paused;  /* depth at which a callback of the user's runs: it cannot unlock below */
+  uint64_t paused;  /* depth at which a callback of the user's runs: it cannot unlock below. Others read it: closing */
   uint32_t in_call; /* this thread is inside a writing call (a signal handler must not enter) */
   /* of a forked child: the hold in which its thread, in the parent, had a transaction open; 0 = none, or the child has ended it.
    * `owner` is 0 meanwhile, so that no write comes in by the short way */
@@ -94,20 +102,30 @@ typedef struct shmd_attachment {
 } shmd_attachment;
 
 struct shmd_dict {
-  shmd_reader* reader; /* == &attachment->reader: read.h's view of the handle, and so the first member */
-  shmd_attachment* attachment;
-  int unlink_on_close; /* SHMD_UNLINK_THIS_CLOSES */
-  int keep_on_close;   /* closing removes no name, whatever the policy: what shmd_restore leaves to others */
-  uint64_t serial;     /* tells the handles of a process apart, never 0 */
-  uint64_t locks;      /* named locks taken through it: not 0 if there may be some to give back */
-  uint64_t section;    /* which hold of the lock it took part in: its acquisition number, and so many levels of it */
+  uint64_t reader; /* address of attachment->reader, read.h's view of the handle, and so the first member; 0 = closed */
+  shmd_attachment* attachment; /* while `uses` is not 0; and after a close while a section of another thread lasts */
+  uint64_t attached;           /* the attachment's serial number */
+  uint64_t uses;               /* handle.c: 1 for being open, 1 for each call, snapshot, view and follower of it */
+  uint64_t kept;               /* a section that was entered through it lasts: its memory stays */
+  int unlink_on_close;         /* SHMD_UNLINK_THIS_CLOSES */
+  int keep_on_close;           /* closing removes no name, whatever the policy: what shmd_restore leaves to others */
+  uint64_t serial;             /* tells the handles of a process apart, never 0 */
+  uint64_t locks;              /* named locks taken through it: not 0 if there may be some to give back */
+  uint64_t section; /* which hold of the lock it took part in: its acquisition number, and so many levels of it */
   uint64_t levels;
+  uint64_t holder;    /* and the thread that does */
   uint64_t begun;     /* the hold in which it began a transaction */
   shmd_event_fn hook; /* event.c */
   void* hook_context;
   struct shmd_dict* next_hook;
   struct shmd_dict* next_closing; /* call.h: `closing` */
 };
+
+/* NULL: the handle is NULL or closed. What it leads to may be used as handle.h says. */
+SHMD_INLINE shmd_attachment* shmd_attachment_of(const shmd_dict* d) {
+  /* SYNC handle: observes a handle that is open, and so its attachment as it was made. */
+  return d != NULL ? (shmd_attachment*)(uintptr_t)shmd_load_acquire(&d->reader) : NULL;
+}
 
 SHMD_INLINE shmd_control* shmd_control_of(const shmd_attachment* a) { return a->reader.control; }
 SHMD_INLINE unsigned char* shmd_at(const shmd_attachment* a, uint64_t offset) { return a->reader.base + offset; }

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "attach.h"
+#include "cancel.h"
 #include "error.h"
+#include "handle.h"
 #include "registry.h"
 
 #define MAX_NOTES 8u
@@ -19,6 +21,7 @@ static _Thread_local struct {
   note notes[MAX_NOTES];
   uint32_t count;
   bool telling;
+  shmd_attachment* told; /* whose hooks are running, with a reference of this thread's */
 } mine;
 
 void shmd_event_prepare(shmd_attachment* a) {
@@ -68,13 +71,19 @@ void shmd_event_forget(const shmd_attachment* a) {
 
 void shmd_event_forked(void) { mine.count = 0; }
 
-/* Cleanups: a hook may throw, or its thread be cancelled in it. */
+void shmd_event_told(void) {
+  if (mine.told != NULL) (void)shmd_local_count(&mine.told->references, 1);
+}
+
+/* Cleanups: a hook may throw. */
 static void told(shmd_attachment** a) {
   (void)pthread_mutex_unlock(&(*a)->event_mutex);
-  (void)shmd_detach(*a, false, false);
+  mine.told = NULL;
+  shmd_attachment_let(*a);
 }
 static void delivered(const shmd_error_info* before) {
   mine.telling = false;
+  shmd_cancel_back();
   *shmd_error_slot() = *before; /* of the call that is just returning */
 }
 
@@ -83,6 +92,7 @@ static void tell(const note* n) {
   if (!shmd_registry_hold(n->a, n->serial)) return;
   {
     shmd_attachment* a SHMD_CLEANUP(told) = n->a;
+    mine.told = a;
     (void)pthread_mutex_lock(&a->event_mutex);
     for (d = a->hooks; d != NULL;) {
       shmd_dict* next = d->next_hook; /* a hook may remove itself */
@@ -94,6 +104,7 @@ static void tell(const note* n) {
 
 static void deliver_all(void) {
   shmd_error_info before SHMD_CLEANUP(delivered);
+  shmd_cancel_off(); /* not in a hook, as in other callbacks */
   before = *shmd_last_error();
   mine.telling = true;
   while (mine.count != 0) {
@@ -108,23 +119,35 @@ void shmd_event_deliver(void) {
   if (!mine.telling) deliver_all(); /* else a hook's call: the loop goes on with it */
 }
 
-int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context) {
-  shmd_attachment* a;
+void shmd_event_unhook(shmd_dict* d) {
+  shmd_attachment* a = d->attachment;
   shmd_dict** link;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_set_event_hook: the handle is closed");
-  a = d->attachment;
   (void)pthread_mutex_lock(&a->event_mutex);
   for (link = &a->hooks; *link != NULL && *link != d; link = &(*link)->next_hook) {
   }
   if (*link == d) *link = d->next_hook;
-  d->hook = hook;
-  d->hook_context = context;
   d->next_hook = NULL;
-  if (hook != NULL) {
+  d->hook = NULL;
+  (void)pthread_mutex_unlock(&a->event_mutex);
+}
+
+int shmd_set_event_hook(shmd_dict* d, shmd_event_fn hook, void* context) {
+  shmd_attachment* a;
+  int result = shmd_handle_enter(d, "shmd_set_event_hook");
+  if (result < 0) return result;
+  a = d->attachment;
+  (void)pthread_mutex_lock(&a->event_mutex);
+  shmd_event_unhook(d);
+  if (shmd_attachment_of(d) == NULL) { /* whoever closed it may have taken the hook away already */
+    result = shmd_handle_closed("shmd_set_event_hook");
+  } else if (hook != NULL) {
+    d->hook = hook;
+    d->hook_context = context;
     shmd_local_store(&a->hooked, 1);
     d->next_hook = a->hooks;
     a->hooks = d;
   }
   (void)pthread_mutex_unlock(&a->event_mutex);
-  return 0;
+  shmd_handle_leave(d);
+  return result;
 }

@@ -17,6 +17,8 @@ void shmd_event_note(shmd_attachment* a, const shmd_event* event);
 void shmd_event_owner_died(shmd_attachment* a, uint32_t slot, int result, bool finished);
 void shmd_event_deliver(void);
 void shmd_event_forked(void); /* in a forked child: what its thread noted before happened to its parent */
+void shmd_event_unhook(
+    shmd_dict* d); /* on return its hook is not running in another thread, and will not be called again */
 void shmd_event_forget(const shmd_attachment* a);
 
 #endif

@@ -11,6 +11,7 @@
  */
 #include "attach.h"
 #include "error.h"
+#include "handle.h"
 #include "platform.h"
 #include "segment.h"
 
@@ -26,12 +27,11 @@ static bool has_memory(const shmd_attachment* a, uint64_t offset, uint64_t size)
   return id <= a->segment_count;
 }
 
-int shmd_huge_pages(shmd_dict* d, uint64_t* bytes) {
+static int make_huge(shmd_dict* d, uint64_t* bytes) {
   const uint64_t huge = shmd_os_huge_page();
   shmd_attachment* a;
   uint64_t offset, end, frontier, done = 0;
   int refused = 0;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_huge_pages: the handle is closed");
   a = d->attachment;
   if (bytes != NULL) *bytes = 0;
   frontier = shmd_load_acquire(&shmd_control_of(a)->frontier);
@@ -53,4 +53,12 @@ int shmd_huge_pages(shmd_dict* d, uint64_t* bytes) {
     return shmd_fail_errno(SHMD_ERR_UNSUPPORTED, refused, "dict '%s': this system gives no huge pages to shared memory",
                            a->name);
   return 0;
+}
+
+int shmd_huge_pages(shmd_dict* d, uint64_t* bytes) {
+  int result = shmd_handle_enter(d, "shmd_huge_pages");
+  if (result < 0) return result;
+  result = make_huge(d, bytes);
+  shmd_handle_leave(d);
+  return result;
 }

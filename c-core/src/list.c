@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "cancel.h"
 #include "error.h"
 #include "lock.h"
 #include "name.h"
@@ -152,7 +153,7 @@ static int look_and_note(void* context, const char* name) {
 static void forget_info(shmd_object_info** info) { free(*info); }
 static void keep(shmd_attachment* a) { (void)shmd_liveness_keep(a); }
 
-int shmd_list(shmd_list_fn found, void* context) {
+static int list(shmd_list_fn found, void* context) {
   const shmd_error_info before = *shmd_last_error();
   shmd_object_info* info SHMD_CLEANUP(forget_info) = NULL;
   listing l;
@@ -174,4 +175,15 @@ int shmd_list(shmd_list_fn found, void* context) {
   if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "shared objects could not be listed");
   *shmd_error_slot() = before; /* objects that cannot be read are no failure of this call */
   return 0;
+}
+
+int shmd_list(shmd_list_fn found, void* context) {
+  int result;
+  shmd_cancel_off();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = list(found, context);
+  }
+  return result;
 }

@@ -19,7 +19,10 @@ static bool thread_key_made;
 
 static void thread_ends(void* p) {
   shmd_lock_thread* me = (shmd_lock_thread*)p;
-  if (me->holds != 0 || me->busy) shmd_attach_each(shmd_lock_abandon);
+  if (me->holds != 0 || me->busy) {
+    shmd_attach_each(shmd_lock_abandon);
+    shmd_attachment_end_lingering();
+  }
   me->busy = 0;
   me->holds = 0;
   me->id = 0; /* a later destructor of this thread that locks again prepares it again */
@@ -66,6 +69,7 @@ int shmd_call_interrupted(void) {
 
 /* On the way to the lock: everything the fast path does not check. */
 int shmd_hold_ready(shmd_attachment* a, shmd_lock_thread* me) {
+  if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
   if (a->read_only) return shmd_fail(SHMD_ERR_READ_ONLY, "dict '%s' is open read-only; open it for writing", a->name);
   if (shmd_load_relaxed(a->generation) == 0 || shmd_load_acquire(&a->owner) == 0) {
     const int result = shmd_attach_child(a);
@@ -81,10 +85,17 @@ int shmd_hold_ready(shmd_attachment* a, shmd_lock_thread* me) {
 
 static bool mine(const shmd_attachment* a, const shmd_lock_thread* me) {
   const shmd_control* c = shmd_control_of(a);
-  const uint64_t owner = shmd_load_acquire(&a->owner);
+  uint64_t owner = shmd_load_acquire(&a->owner);
+  if (SHMD_UNLIKELY(owner == 0))
+    owner = shmd_load_acquire(&a->last_owner); /* who held it when it was closed still does */
   /* SYNC owner-thread: observes the calling thread's own id, or somebody else's, or none; see shmd_hold_end(). */
   return me->id != 0 && owner != 0 && (shmd_load_acquire(&c->lock) & SHMD_LOCK_SLOT_MASK) == owner &&
          shmd_load_acquire(&c->owner_thread) == me->id && shmd_load_relaxed(a->generation) != 0;
+}
+
+bool shmd_lock_closed(const shmd_attachment* a) { return SHMD_UNLIKELY(shmd_load_acquire(&a->handles) == 0); }
+int shmd_lock_refuse(const shmd_attachment* a) {
+  return shmd_fail(SHMD_ERR_CLOSED, "dict '%s': the handle is closed", a->name);
 }
 
 bool shmd_lock_mine(const shmd_attachment* a) { return mine(a, &shmd_lock_self); }
@@ -115,19 +126,54 @@ static void took(shmd_attachment* a, shmd_lock_thread* me, uint64_t word) {
   ++me->holds;
   a->held = word;
   a->depth = 1;
-  a->paused = 0;
+  shmd_local_store(&a->paused, 0);
   a->in_call = 1;
   if (word & SHMD_LOCK_EXPLICIT) shmd_store_release(&c->owner_since, shmd_os_now_coarse());
   /* SYNC owner-thread: publishes that this thread holds the lock; nobody but this thread acts on it. */
   shmd_store_release(&c->owner_thread, me->id);
 }
 
+/* The lock was taken, and nothing else was done. */
+static void untake(shmd_attachment* a, uint64_t word) {
+  shmd_control* c = shmd_control_of(a);
+  uint64_t expected = word;
+  while (!shmd_cas(&c->lock, &expected, word & (HIGH_HALF | SHMD_LOCK_ORPHANED)))
+    if (((expected ^ word) & ~SHMD_LOCK_WAITERS) != 0) return; /* the mapping is another one by now */
+  if (expected & SHMD_LOCK_WAITERS) shmd_os_wake(&c->lock, 1);
+}
+
+int shmd_call_too_late(shmd_attachment* a) {
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t word = shmd_load_acquire(&c->lock);
+  if (!(word & SHMD_LOCK_EXPLICIT)) {
+    untake(a, word);
+  } else {
+    --a->depth;
+    a->in_call = 0;
+    /* SYNC quiesce: publishes that there is no write after all. */
+    shmd_store_release(&c->inner, shmd_load_acquire(&c->inner) + 1);
+  }
+  if (!shmd_lock_closed(a)) return shmd_call_enter_slowly(a); /* shmd_lock_resign(): a slot is to be had first */
+  shmd_lock_self.busy = 0;
+  return shmd_lock_refuse(a);
+}
+
 /* One attempt on a free lock. 0 = not taken, else what to return + 1. */
 int shmd_hold_try(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t flags) {
-  const uint64_t fresh = taken_word(word, shmd_load_acquire(&a->owner), flags);
+  const uint64_t owner = shmd_load_acquire(&a->owner), fresh = taken_word(word, owner, flags);
   uint64_t expected = word;
+  if (owner == 0 && shmd_lock_closed(a)) return shmd_lock_refuse(a) + 1;
+  if (owner == 0) { /* resigned meanwhile */
+    const int result = shmd_attach_child(a);
+    return result < 0 ? result + 1 : 0;
+  }
   /* SYNC lock: observes everything the last owner stored. */
   if (!shmd_cas(&shmd_control_of(a)->lock, &expected, fresh)) return 0;
+  /* SYNC closed: as in call.h. */
+  if (shmd_load_seq(&a->owner) != owner) {
+    untake(a, fresh);
+    return shmd_lock_closed(a) ? shmd_lock_refuse(a) + 1 : 0;
+  }
   took(a, me, fresh);
   return (flags & SHMD_LOCK_EXPLICIT) && (word & SHMD_LOCK_ORPHANED) ? SHMD_RECOVERED + 1 : SHMD_OK + 1;
 }
@@ -151,6 +197,7 @@ int shmd_hold_end(shmd_attachment* a, shmd_lock_thread* me, uint64_t note) {
   if (word & SHMD_LOCK_EXPLICIT) shmd_store_release(&c->owner_since, 0);
   /* SYNC owner-thread: publishes that nobody holds it, before the word says so. */
   shmd_store_release(&c->owner_thread, 0);
+  shmd_local_store(&a->paused, 0); /* not 0 if the thread ended within a callback */
   a->depth = 0;
   a->held = 0;
   a->in_call = 0;
@@ -190,15 +237,17 @@ static void give_up(shmd_attachment* a, shmd_lock_thread* me) {
 int shmd_hold_take_over(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t flags) {
   shmd_control* c = shmd_control_of(a);
   uint64_t expected = shmd_load_acquire(&c->lock), fresh, note;
+  const uint64_t owner =
+      shmd_load_acquire(&a->owner); /* not 0 again here: whoever closes it waits for this thread's reference */
   const uint64_t replays = shmd_load_acquire(&c->replays);
   int result;
-  if (((expected ^ word) & ~SHMD_LOCK_WAITERS) != 0) return 0;
+  if (((expected ^ word) & ~SHMD_LOCK_WAITERS) != 0 || owner == 0) return 0;
   if ((word & SHMD_LOCK_SLOT_MASK) != SHMD_LOCK_BROKEN) shmd_store_release(&c->owner_thread, 0);
   do {
     if (((expected ^ word) & ~SHMD_LOCK_WAITERS) != 0) return 0;
     note = !(flags & SHMD_LOCK_EXPLICIT) && (expected & SHMD_LOCK_EXPLICIT) ? SHMD_LOCK_ORPHANED : 0;
     /* The waiters' bit makes the end of this hold look up: for events, which the inline end does not test for. */
-    fresh = taken_word(expected, shmd_load_acquire(&a->owner), flags) | note | SHMD_LOCK_WAITERS;
+    fresh = taken_word(expected, owner, flags) | note | SHMD_LOCK_WAITERS;
     /* SYNC lock: observes what the dead owner stored; with its byte in hand nothing of it is still to come. */
   } while (!shmd_cas(&c->lock, &expected, fresh));
   took(a, me, fresh);
@@ -237,11 +286,20 @@ static int enter_slowly(shmd_attachment* a, uint64_t limit) {
     ++a->depth;
     /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
     shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+    /* SYNC closed: as in call.h. */
+    if (shmd_load_seq(&a->owner) == 0) return shmd_call_too_late(a);
+  } else if (!shmd_attachment_hold(a)) {
+    result = shmd_lock_refuse(a);
   } else {
     const shmd_lock_wait how = {limit, SHMD_UNTIL_WOKEN, true, true};
     result = shmd_hold_ready(a, me);
     if (result >= 0) result = shmd_lock_wait_for(a, me, 0, &how);
     if (result == SHMD_TIMED_OUT) result = shmd_error_slot()->code = SHMD_ERR_LOCK_TIMEOUT;
+    if (result >= 0 && shmd_lock_closed(a)) { /* while it came: nobody waits for this write */
+      (void)shmd_hold_end(a, me, 0);
+      result = shmd_lock_refuse(a);
+    }
+    shmd_attachment_let(a); /* a write that goes on is waited for by whoever closes: shmd_lock_inside() */
   }
   if (result < 0) {
     me->busy = 0;
@@ -265,6 +323,7 @@ void shmd_call_left(shmd_attachment* a, uint64_t word) {
   shmd_lock_wake_followers(shmd_control_of(a));
   me->busy = 0;
   if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
+  if (SHMD_UNLIKELY(shmd_load_seq(&a->lingers) != 0)) shmd_attachment_end_lingering();
 }
 
 void shmd_call_leave_slowly(shmd_attachment* a) {
@@ -292,6 +351,7 @@ static int acquire_section(shmd_attachment* a, const shmd_lock_wait* how) {
   int result;
   if (me->busy) return shmd_call_interrupted();
   shmd_callbacks_left(me);
+  if (!shmd_attachment_hold(a)) return shmd_lock_refuse(a);
   ++me->busy;
   result = shmd_hold_ready(a, me);
   if (result >= 0) {
@@ -302,6 +362,7 @@ static int acquire_section(shmd_attachment* a, const shmd_lock_wait* how) {
     if (result >= 0 && result != SHMD_TIMED_OUT) a->in_call = 0;
   }
   --me->busy;
+  shmd_attachment_let(a);
   return result;
 }
 
@@ -325,7 +386,7 @@ int shmd_lock_release(shmd_attachment* a) {
   int result = 0;
   if (me->busy) return shmd_call_interrupted();
   shmd_callbacks_left(me);
-  if (!mine(a, me) || a->depth <= a->paused)
+  if (!mine(a, me) || a->depth <= shmd_load_relaxed(&a->paused))
     return shmd_fail(SHMD_ERR_NOT_LOCKED, "dict '%s': the calling thread does not hold the lock; lock it first",
                      a->name);
   ++me->busy;
@@ -337,10 +398,40 @@ int shmd_lock_release(shmd_attachment* a) {
   }
   --me->busy;
   if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
+  if (SHMD_UNLIKELY(shmd_load_seq(&a->lingers) != 0)) shmd_attachment_end_lingering();
   return result;
 }
 
 /* ---- for attach.c ---- */
+
+void shmd_lock_close(shmd_attachment* a) {
+  const uint64_t owner = shmd_load_acquire(&a->owner);
+  shmd_local_store(&a->handles, 0);
+  shmd_local_store(&a->last_owner, owner);
+  /* SYNC closed: publishes that nobody may begin a write, before shmd_lock_inside() looks whether somebody has. */
+  (void)shmd_local_exchange(&a->owner, 0);
+  if (shmd_load_acquire(&a->references) > 1)
+    shmd_os_wake(&shmd_control_of(a)->lock, INT_MAX); /* those who wait for it */
+}
+
+/* Who holds the lock here is inside a write, inside a callback, or in a section between two calls. In the last case it comes
+ * to nothing any more. `inner` is odd before `paused` is 0 again, and even only after it is set: so both unmoved, `inner`
+ * even, and `paused` 0 between, are the section. */
+bool shmd_lock_inside(shmd_attachment* a) {
+  shmd_control* c = shmd_control_of(a);
+  const uint64_t owner = shmd_load_acquire(&a->last_owner);
+  uint64_t word, inner;
+  /* SYNC closed: observes who began a write before the close. */
+  word = shmd_load_seq(&c->lock);
+  inner = shmd_load_seq(&c->inner);
+  if (owner == 0 || (word & SHMD_LOCK_SLOT_MASK) != owner) return false;
+  if ((word & SHMD_LOCK_EXPLICIT) && (inner & 1) == 0 && shmd_load_acquire(&a->paused) == 0 &&
+      shmd_load_seq(&c->inner) == inner && ((shmd_load_seq(&c->lock) ^ word) & ~SHMD_LOCK_WAITERS) == 0)
+    return false;
+  /* The waiters' bit makes the end of the hold look up: shmd_call_left(). */
+  if (!(word & SHMD_LOCK_WAITERS)) (void)shmd_cas(&c->lock, &word, word | SHMD_LOCK_WAITERS);
+  return true;
+}
 
 void shmd_lock_busy(bool begin) {
   if (begin)

@@ -65,8 +65,7 @@ int shmd_lock_acquire(shmd_attachment* a, int64_t timeout);
 int shmd_lock_acquire_as(shmd_attachment* a, const shmd_lock_options* options);
 /* shmd_lock_steal(): RECOVERED (held now), NOT_FOUND, OWNER_ALIVE. */
 int shmd_lock_steal_from(shmd_attachment* a, int64_t pid);
-int shmd_lock_release(shmd_attachment* a);     /* NOT_LOCKED */
-bool shmd_lock_mine(const shmd_attachment* a); /* held by the calling thread */
+int shmd_lock_release(shmd_attachment* a); /* NOT_LOCKED */
 /* Something happened to the calling thread: its hooks are told now, or when it is outside of every call and lock. */
 void shmd_lock_raise(shmd_attachment* a, const shmd_event* event);
 int shmd_lock_info_of(shmd_attachment* a, shmd_lock_info* info);

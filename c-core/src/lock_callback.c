@@ -40,7 +40,7 @@ void shmd_callbacks_end(shmd_lock_thread* me) {
 static void pause_call(shmd_attachment* a, shmd_lock_thread* me) {
   shmd_control* c = shmd_control_of(a);
   a->in_call = 0;
-  a->paused = a->depth; /* the callback may unlock what it locks, not what holds the call */
+  shmd_local_store(&a->paused, a->depth); /* the callback may unlock what it locks, not what holds the call */
   if (a->held & SHMD_LOCK_EXPLICIT) {
     /* SYNC quiesce: publishes that no write is under way. */
     if (shmd_load_acquire(&c->inner) & 1) shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
@@ -57,9 +57,9 @@ static void pause_call(shmd_attachment* a, shmd_lock_thread* me) {
 static void resume_call(shmd_attachment* a, shmd_lock_thread* me, uint32_t floor) {
   shmd_control* c = shmd_control_of(a);
   me->busy = 1;
-  a->paused = floor;
   /* SYNC quiesce: publishes that a write is under way, before it looks at pins. */
   shmd_store_seq(&c->inner, shmd_load_acquire(&c->inner) + 1);
+  shmd_local_store(&a->paused, floor); /* after it: between, shmd_lock_inside() finds one or the other */
   a->in_call = 1;
 }
 
@@ -72,7 +72,7 @@ SHMD_NOINLINE int shmd_callback_begin(shmd_attachment* a, shmd_callback_place* p
   entry = &me->callbacks[me->within];
   entry->a = a;
   entry->serial = a->serial;
-  entry->floor = a->paused;
+  entry->floor = (uint32_t)shmd_load_relaxed(&a->paused);
   entry->frame = SHMD_FRAME();
   pause_call(a, me);
   entry->held = a->held;
@@ -124,7 +124,7 @@ static void drop_innermost(shmd_lock_thread* me) {
     shmd_engine_forget(entry.a);
     shmd_call_leave(entry.a);
   }
-  (void)shmd_detach(entry.a, false, false);
+  shmd_attachment_let(entry.a);
 }
 
 int shmd_callback_end(shmd_callback_place* place) {

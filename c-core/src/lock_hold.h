@@ -10,6 +10,8 @@
 
 /* On the way to the lock: everything the fast path does not check. READ_ONLY, NOT_ATTACHED, OUT_OF_MEMORY. */
 int shmd_hold_ready(shmd_attachment* a, shmd_lock_thread* me);
+bool shmd_lock_closed(const shmd_attachment* a); /* its last handle is closed */
+int shmd_lock_refuse(const shmd_attachment* a);  /* CLOSED */
 /* One attempt on the free lock that `word` shows. 0 = not taken, else what to return + 1. */
 int shmd_hold_try(shmd_attachment* a, shmd_lock_thread* me, uint64_t word, uint64_t flags);
 int shmd_hold_end(shmd_attachment* a, shmd_lock_thread* me, uint64_t note); /* `note`: SHMD_LOCK_ORPHANED or 0 */

@@ -169,6 +169,7 @@ int shmd_lock_wait_for(shmd_attachment* a, shmd_lock_thread* me, uint64_t flags,
   if (result < 0) return result;
   seen_at = start = shmd_os_now();
   for (;;) {
+    if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
     word = shmd_load_acquire(&c->lock);
     if ((word & SHMD_LOCK_SLOT_MASK) == 0) {
       /* Others may sleep still: whoever has slept takes the lock with the waiters' bit set. */
@@ -292,6 +293,7 @@ static int quiesce_slowly(shmd_attachment* a, shmd_lock_thread* me, uint64_t wor
   const uint64_t start = shmd_os_now();
   uint64_t now, checked = start, pause = QUIESCE_PAUSE;
   for (;;) {
+    if (shmd_lock_closed(a)) return shmd_lock_refuse(a);
     moved = moved || moved_on(c, word, inner);
     if (moved && repaired(c)) return 0;
     if (moved) word = shmd_load_acquire(&c->lock); /* of the one who repairs */

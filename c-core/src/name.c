@@ -7,6 +7,7 @@
 #include "attach.h"
 #include "descriptor.h"
 #include "error.h"
+#include "mutex.h"
 #include "object.h"
 #include "platform.h"
 
@@ -90,7 +91,7 @@ static int wait_for(const shmd_attachment* a, int fd, const char* name, bool exc
       return shmd_fail(
           SHMD_ERR_BUSY,
           "dict '%s': another process has been opening or removing it for 10 s; continue or end that process", name);
-    shmd_os_sleep(pause);
+    shmd_mutex_sleep(fd, pause);
     if (pause < 1000000) pause *= 2;
   }
   if (result < 0) return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': cannot lock a byte of the object", name);

@@ -4,7 +4,7 @@
  *
  * Whoever attaches or unlinks holds SHMD_BYTE_CREATE of the object meanwhile and looks, with the byte in hand, whether the
  * name still leads to that object. So nobody unlinks a successor, and nobody attaches to what was just unlinked.
- * Lock discipline: the callers of the functions on attachments hold the registry's mutex.
+ * Lock discipline: the callers of all that waits or removes hold the registry's mutex, once.
  */
 #ifndef SHMD_NAME_H
 #define SHMD_NAME_H
@@ -17,7 +17,8 @@ enum { SHMD_NAME_CHANGED = 1000 }; /* internal outcome: begin again */
 int shmd_name_check(const char* name); /* INVALID_NAME, NAME_TOO_LONG */
 bool shmd_name_leads_to(const char* name, uint64_t device, uint64_t inode);
 
-/* Waits for SHMD_BYTE_CREATE through `fd`: shared by those who attach, exclusive (fd writable) to one who unlinks. BUSY. */
+/* Waits for SHMD_BYTE_CREATE through `fd`: shared by those who attach, exclusive (fd writable) to one who unlinks. The mutex
+ * is let go while it waits, and held again when it returns. BUSY. */
 int shmd_name_lock(int fd, const char* name, bool exclusive);
 void shmd_name_unlock(int fd);
 void shmd_name_close(int fd); /* unlocks and closes */

@@ -10,6 +10,7 @@
 #include "call.h"
 #include "dict.h"
 #include "error.h"
+#include "handle.h"
 #include "lock.h"
 #include "node.h"
 #include "platform.h"
@@ -194,6 +195,8 @@ static void note_take_over(shmd_attachment* a, const shmd_named_holder* h, const
   shmd_lock_raise(a, &event);
 }
 
+static int give(shmd_dict* d, const lock_key* k);
+
 static int take(shmd_dict* d, const lock_key* k, int64_t timeout) {
   shmd_attachment* a = d->attachment;
   const uint64_t* turn = &shmd_control_of(a)->named_turn;
@@ -211,6 +214,10 @@ static int take(shmd_dict* d, const lock_key* k, int64_t timeout) {
     const int result = try_take(d, &k->key, &h);
     uint64_t waited;
     if (result == SHMD_RECOVERED) note_take_over(a, &h, k);
+    if (shmd_attachment_of(d) == NULL) { /* whoever closed it gave back what it held then */
+      if (result == 0 || result == SHMD_RECOVERED) (void)give(d, k);
+      return shmd_handle_closed("taking a named lock");
+    }
     if (result != SHMD_EXISTS) return result;
     waited = shmd_os_now() - start;
     if (waited >= limit) return blame(d, k, &h, SHMD_TIMED_OUT, waited, "timed out waiting for");
@@ -267,13 +274,13 @@ static int give(shmd_dict* d, const lock_key* k) {
 typedef int (*holder_fn)(void* context, const shmd_entry* entry, const shmd_named_holder* holder);
 
 /* Calls `found` for each record, as one snapshot shows them. */
-static int each(shmd_dict* d, holder_fn found, void* context) {
+static int each(shmd_dict* d, int (*show)(shmd_dict* d, shmd_snapshot** out), holder_fn found, void* context) {
   shmd_snapshot* s SHMD_CLEANUP(shmd_snapshot_over) = NULL;
   shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   shmd_entry e;
   shmd_node node;
   uint64_t word;
-  int result = shmd_snapshot_open(d, &s);
+  int result = show(d, &s);
   if (result < 0) return result;
   word = shmd_load_acquire(&shmd_control_of(d->attachment)->hidden_node);
   node.id = SHMD_LOW(word);
@@ -360,7 +367,7 @@ int shmd_named_abandon(shmd_dict* d) {
   uint32_t i;
   int result;
   if (shmd_load_acquire(&d->locks) == 0) return 0;
-  result = each(d, collect, &l);
+  result = each(d, shmd_snapshot_of_closing, collect, &l);
   for (i = 0; i < l.count; ++i) {
     const int given = give(d, &l.keys[i]);
     if (given < 0 && result >= 0) result = given;
@@ -372,12 +379,9 @@ int shmd_named_abandon(shmd_dict* d) {
 
 static void lock_key_end(lock_key* k) { free(k->memory); }
 
-static int no_handle(const char* function) { return shmd_fail(SHMD_ERR_CLOSED, "%s: the handle is closed", function); }
-
 static int name_key(shmd_dict* d, const char* function, const char* name, lock_key* k) {
   size_t size;
   k->memory = NULL;
-  if (d == NULL) return no_handle(function);
   if (name == NULL || name[0] == '\0')
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the lock needs a name", function);
   size = strlen(name);
@@ -389,14 +393,13 @@ static int name_key(shmd_dict* d, const char* function, const char* name, lock_k
 static int key_key(shmd_dict* d, const char* function, const shmd_node* node, const void* key, size_t size,
                    lock_key* k) {
   k->memory = NULL;
-  if (d == NULL) return no_handle(function);
   if (key == NULL && size != 0) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "%s: the key is NULL", function);
   if (size > SHMD_MAX_KEY)
     return shmd_fail(SHMD_ERR_KEY_TOO_LONG, "%s: a key has at most %u bytes", function, SHMD_MAX_KEY);
   return make_key(d, k, SHMD_LOCK_KEY, node, key, size);
 }
 
-int shmd_named_lock(shmd_dict* d, const char* name, int64_t timeout) {
+static int lock_name(shmd_dict* d, const char* name, int64_t timeout) {
   lock_key k SHMD_CLEANUP(lock_key_end);
   int result = name_key(d, "shmd_named_lock", name, &k);
   if (result < 0) return result;
@@ -404,7 +407,15 @@ int shmd_named_lock(shmd_dict* d, const char* name, int64_t timeout) {
   return result;
 }
 
-int shmd_named_unlock(shmd_dict* d, const char* name) {
+int shmd_named_lock(shmd_dict* d, const char* name, int64_t timeout) {
+  int result = shmd_handle_enter(d, "shmd_named_lock");
+  if (result < 0) return result;
+  result = lock_name(d, name, timeout);
+  shmd_handle_leave(d);
+  return result;
+}
+
+static int unlock_name(shmd_dict* d, const char* name) {
   lock_key k SHMD_CLEANUP(lock_key_end);
   int result = name_key(d, "shmd_named_unlock", name, &k);
   if (result < 0) return result;
@@ -412,7 +423,15 @@ int shmd_named_unlock(shmd_dict* d, const char* name) {
   return result;
 }
 
-int shmd_key_lock(shmd_dict* d, shmd_node node, const void* key, size_t key_size, int64_t timeout) {
+int shmd_named_unlock(shmd_dict* d, const char* name) {
+  int result = shmd_handle_enter(d, "shmd_named_unlock");
+  if (result < 0) return result;
+  result = unlock_name(d, name);
+  shmd_handle_leave(d);
+  return result;
+}
+
+static int lock_key_of(shmd_dict* d, shmd_node node, const void* key, size_t key_size, int64_t timeout) {
   lock_key k SHMD_CLEANUP(lock_key_end);
   int result = key_key(d, "shmd_key_lock", &node, key, key_size, &k);
   if (result < 0) return result;
@@ -420,7 +439,15 @@ int shmd_key_lock(shmd_dict* d, shmd_node node, const void* key, size_t key_size
   return result;
 }
 
-int shmd_key_unlock(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
+int shmd_key_lock(shmd_dict* d, shmd_node node, const void* key, size_t key_size, int64_t timeout) {
+  int result = shmd_handle_enter(d, "shmd_key_lock");
+  if (result < 0) return result;
+  result = lock_key_of(d, node, key, key_size, timeout);
+  shmd_handle_leave(d);
+  return result;
+}
+
+static int unlock_key_of(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
   lock_key k SHMD_CLEANUP(lock_key_end);
   int result = key_key(d, "shmd_key_unlock", &node, key, key_size, &k);
   if (result < 0) return result;
@@ -428,12 +455,29 @@ int shmd_key_unlock(shmd_dict* d, shmd_node node, const void* key, size_t key_si
   return result;
 }
 
-int shmd_named_locks(shmd_dict* d, shmd_named_lock_fn found, void* context) {
+int shmd_key_unlock(shmd_dict* d, shmd_node node, const void* key, size_t key_size) {
+  int result = shmd_handle_enter(d, "shmd_key_unlock");
+  if (result < 0) return result;
+  result = unlock_key_of(d, node, key, key_size);
+  shmd_handle_leave(d);
+  return result;
+}
+
+static int list_locks(shmd_dict* d, shmd_named_lock_fn found, void* context) {
   listing l;
-  if (d == NULL) return no_handle("shmd_named_locks");
   if (found == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_named_locks: the callback is NULL");
   l.d = d;
   l.found = found;
   l.context = context;
-  return each(d, list_one, &l);
+  return each(d, shmd_snapshot_open, list_one, &l);
+}
+
+int shmd_named_locks(shmd_dict* d, shmd_named_lock_fn found, void* context) {
+  int result = shmd_handle_enter(d, "shmd_named_locks");
+  if (result < 0) return result;
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = list_locks(inside, found, context);
+  }
+  return result;
 }

@@ -23,6 +23,7 @@
 #define MAX_SEGMENT_SIZE (16 * MIB)
 #define MAX_MAX_PROCESSES 60000u /* slot + 1 fits the lock word, SHMD_LOCK_BROKEN left over */
 #define MIN_SEGMENTS 8u
+#define RETIRED_FILLED (SHMD_CONTROL_OFFSET + SHMD_PAGE) /* the superblock's page and the control block's */
 
 static uint64_t align_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high) { return n < low ? low : n > high ? high : n; }
@@ -179,6 +180,10 @@ int shmd_object_map(shmd_attachment* a, const shmd_superblock* super) {
   if (a->super == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory to attach", a->name);
   memcpy(a->super, super, sizeof *super);
   result = shmd_os_map(a->object_fd, super->max_size, !a->read_only, &base);
+  if (result < 0) { /* perhaps for want of addresses */
+    shmd_attachment_drop_retired();
+    result = shmd_os_map(a->object_fd, super->max_size, !a->read_only, &base);
+  }
   if (result < 0) {
     free(a->super);
     a->super = NULL;
@@ -199,6 +204,7 @@ int shmd_object_map(shmd_attachment* a, const shmd_superblock* super) {
   a->segment_shift = super->segment_shift;
   a->max_processes = super->max_processes;
   a->max_size = super->max_size;
+  a->largest_value = super->max_size / 2 < SHMD_MAX_VALUE ? super->max_size / 2 : SHMD_MAX_VALUE;
   a->device = info.device;
   a->inode = info.inode;
   a->reader.base = base;
@@ -217,6 +223,17 @@ void shmd_object_unmap(shmd_attachment* a) {
   a->reader.base = NULL;
   free(a->super);
   a->super = NULL;
+}
+
+uint64_t shmd_object_retire(shmd_attachment* a) {
+  /* All ones: `recycle`, which was never so high, so that no read believes what it saw partly before and partly after;
+   * `root_index` and `root_node`, which lie beyond everything; the slot of `lock`, which is nobody's. */
+  const int result = shmd_os_replace(a->reader.base, a->max_size, 0xff, RETIRED_FILLED);
+  free(a->super);
+  a->super = NULL;
+  if (result >= 0) return a->max_size;
+  shmd_os_unmap(a->reader.base, a->max_size); /* no addresses left, even for this moment */
+  return 0;
 }
 
 /* ---- creation ---- */

@@ -27,9 +27,16 @@ int shmd_object_create(shmd_attachment* a, const shmd_superblock* super, uint32_
 int shmd_object_build(shmd_attachment* a, const shmd_superblock* super);
 /* Reads the superblock of the open object a->object_fd (a->name is its name) without mapping it, and validates it. */
 int shmd_object_inspect(int fd, const char* name, shmd_superblock* super);
+/* Provided by attach.c: gives all addresses back that are kept for reads which had begun. Under the registry's mutex. */
+void shmd_attachment_drop_retired(void);
+
 /* Maps an object that was inspected. a->super is a private copy: nobody can change the geometry under us. */
 int shmd_object_map(shmd_attachment* a, const shmd_superblock* super);
 void shmd_object_unmap(shmd_attachment* a);
+/* The mapping is replaced by one that leads nowhere: a read that is late finds every reference astray and its counter moved,
+ * a write that is late finds a lock that it cannot take. Takes two pages of memory. The addresses stay the attachment's:
+ * how many, 0 if that could not be done and they were given back. */
+uint64_t shmd_object_retire(shmd_attachment* a);
 /* The superblock in shared memory; only `unlinked` of it ever changes. */
 SHMD_INLINE shmd_superblock* shmd_object_shared(const shmd_attachment* a) {
   return (shmd_superblock*)(void*)a->reader.base;

@@ -69,7 +69,17 @@ int shmd_os_file_read(int fd, void* bytes, size_t size); /* what comes next: byt
 /* Maps the whole object once: no swap reservation, not locked even under mlockall(MCL_FUTURE), not in core dumps. */
 int shmd_os_map(int fd, uint64_t size, bool writable, unsigned char** base);
 void shmd_os_unmap(unsigned char* base, uint64_t size);
-uint64_t shmd_os_huge_page(void);                             /* bytes; 0 = the system has none for shared memory */
+/* Puts private memory where an object is mapped, in one step for each of two parts, without a moment in which nothing is
+ * mapped: `filled` bytes (whole pages) that can be written, all of them `byte`, then zeros that can be read and take no
+ * memory. If it fails, part of the object may still be mapped. */
+int shmd_os_replace(unsigned char* base, uint64_t size, int byte, uint64_t filled);
+
+/* ---- private memory, in whole pages ---- */
+void* shmd_os_pages(size_t size);                   /* zeros; takes memory where it is touched. NULL: there is none */
+void shmd_os_pages_empty(void* pages, size_t size); /* zeros again, and takes no memory */
+void shmd_os_pages_free(void* pages, size_t size);
+uint64_t shmd_os_address_space(void); /* how many bytes of addresses this process may have; UINT64_MAX = no limit */
+uint64_t shmd_os_huge_page(void);     /* bytes; 0 = the system has none for shared memory */
 int shmd_os_make_huge(unsigned char* at, uint64_t size);      /* REQUIRES: both multiples of it, all of it has memory */
 int shmd_os_allocate(int fd, uint64_t offset, uint64_t size); /* -ENOSPC instead of a SIGBUS later */
 int shmd_os_punch(int fd, uint64_t offset, uint64_t size);

@@ -5,9 +5,33 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "attach.h"
 #include "error.h"
 #include "platform.h"
+#include "registry.h"
 #include "watch.h"
+
+/* Those with a thread, for the unloading of the library. Under the registry's mutex, which fork() takes. */
+static shmd_ready* running;
+static uint64_t running_pid; /* whose they are: a forked child has none of them */
+
+static void enlist(shmd_ready* r) {
+  shmd_registry_lock();
+  if (running_pid != r->pid) running = NULL;
+  running_pid = r->pid;
+  r->next = running;
+  running = r;
+  shmd_registry_unlock();
+}
+
+static void delist(const shmd_ready* r) {
+  shmd_ready** link;
+  shmd_registry_lock();
+  for (link = &running; *link != NULL && *link != r; link = &(*link)->next) {
+  }
+  if (*link == r) *link = r->next;
+  shmd_registry_unlock();
+}
 
 static void set(const shmd_ready* r) {
   if (shmd_os_marked(r->fd, &r->mark)) shmd_os_event_set(r->fd);
@@ -99,6 +123,7 @@ int shmd_ready_start(const shmd_attachment* a, const uint64_t* interrupt, uint64
     discard(r);
     return shmd_fail_errno(SHMD_ERR_SYSTEM, result, "dict '%s': no thread for a follower's descriptor", a->name);
   }
+  enlist(r);
   *out = r;
   return 0;
 }
@@ -130,12 +155,8 @@ void shmd_ready_look(shmd_ready* r, uint64_t seen) {
   (void)pthread_mutex_unlock(&r->mutex);
 }
 
-void shmd_ready_end(shmd_ready* r) {
-  if (!shmd_ready_ours(r)) { /* the mutex may be held by a thread that does not exist here */
-    close_descriptor(r);
-    free(r);
-    return;
-  }
+static void end_thread(shmd_ready* r) {
+  if (r->joined) return;
   (void)pthread_mutex_lock(&r->mutex);
   r->ended = true;
   if (!r->readable) set(r); /* who waits with a duplicate, or in another thread, is not left waiting */
@@ -143,5 +164,30 @@ void shmd_ready_end(shmd_ready* r) {
   (void)pthread_cond_signal(&r->cleared);
   (void)pthread_mutex_unlock(&r->mutex);
   (void)pthread_join(r->thread, NULL);
+  r->joined = true;
+}
+
+void shmd_ready_end(shmd_ready* r) {
+  if (!shmd_ready_ours(r)) { /* the mutex may be held by a thread that does not exist here */
+    close_descriptor(r);
+    free(r);
+    return;
+  }
+  delist(r);
+  end_thread(r);
   discard(r);
+}
+
+/* The thread's code is about to go. It sleeps for 50 ms at most. The descriptors stay, for who has them. */
+void shmd_ready_end_all(void) {
+  for (;;) {
+    shmd_ready* r;
+    shmd_registry_lock();
+    if (running_pid != shmd_os_pid()) running = NULL;
+    r = running;
+    if (r != NULL) running = r->next;
+    shmd_registry_unlock();
+    if (r == NULL) return;
+    end_thread(r);
+  }
 }

@@ -26,6 +26,8 @@ typedef struct shmd_ready {
   uint64_t seen;
   bool readable; /* and then the thread sleeps on `cleared`: writers need not wake it */
   bool ended;
+  bool joined;             /* by the unloading of the library */
+  struct shmd_ready* next; /* of all that this process has */
 } shmd_ready;
 
 /* UNSUPPORTED, OUT_OF_MEMORY, SYSTEM. `seen`: as in shmd_ready_look. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "archive.h"
+#include "cancel.h"
 #include "error.h"
 #include "object.h"
 #include "platform.h"
@@ -265,12 +266,20 @@ static int restore(reading* r, const char* path, shmd_read_fn read, void* contex
   return result;
 }
 
+static void end_reading(reading** r) {
+  const shmd_error_info failure = *shmd_last_error();
+  if (*r == NULL) return;
+  free((*r)->waiting);
+  free((*r)->value);
+  free(*r);
+  *shmd_error_slot() = failure;
+}
+
+/* The callback may throw. */
 static int restore_with(const char* function, const char* path, shmd_read_fn read, void* context, const char* name,
                         const shmd_options* options, shmd_dict** out) {
-  shmd_error_info failure;
+  reading* r SHMD_CLEANUP(end_reading) = NULL;
   shmd_options o;
-  reading* r;
-  int result;
   if (out != NULL) *out = NULL;
   shmd_options_init(&o);
   if (options != NULL && options->struct_size != sizeof o)
@@ -278,20 +287,21 @@ static int restore_with(const char* function, const char* path, shmd_read_fn rea
   if (options != NULL) o = *options;
   r = (reading*)calloc(1, sizeof *r);
   if (r == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "no memory to read a backup");
-  result = restore(r, path, read, context, name, &o, out);
-  failure = *shmd_last_error();
-  free(r->waiting);
-  free(r->value);
-  free(r);
-  *shmd_error_slot() = failure;
-  return result;
+  return restore(r, path, read, context, name, &o, out);
 }
 
 int shmd_restore_from(shmd_read_fn read, void* context, const char* name, const shmd_options* options,
                       shmd_dict** out) {
+  int result;
   if (out != NULL) *out = NULL;
   if (read == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_restore_from: the callback is NULL");
-  return restore_with("shmd_restore_from", NULL, read, context, name, options, out);
+  shmd_cancel_off();
+  {
+    const int off SHMD_CLEANUP(shmd_cancel_over) = 0;
+    (void)off;
+    result = restore_with("shmd_restore_from", NULL, read, context, name, options, out);
+  }
+  return result;
 }
 
 typedef struct source {
@@ -310,7 +320,7 @@ static int read_file(void* context, void* bytes, size_t size) {
   return result < 0 ? read_failed(result, from->path) : result;
 }
 
-int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
+static int restore_file(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
   shmd_file_info info;
   source from;
   int result;
@@ -328,5 +338,13 @@ int shmd_restore(const char* path, const char* name, const shmd_options* options
   else
     result = restore_with("shmd_restore", path, read_file, &from, name, options, out);
   shmd_os_close(from.fd);
+  return result;
+}
+
+int shmd_restore(const char* path, const char* name, const shmd_options* options, shmd_dict** out) {
+  int result;
+  shmd_cancel_off();
+  result = restore_file(path, name, options, out);
+  shmd_cancel_back();
   return result;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "handle.h"
 #include "snapshot.h"
 
 typedef struct portion {
@@ -48,13 +49,12 @@ static int run(const portion* p, shmd_iter* it, uint64_t* cursor) {
   }
 }
 
-int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix, size_t prefix_size, size_t limit,
-              shmd_scan_fn found, void* context) {
+static int scan_portion(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix, size_t prefix_size,
+                        size_t limit, shmd_scan_fn found, void* context) {
   portion p;
   shmd_snapshot* s SHMD_CLEANUP(shmd_snapshot_over) = NULL;
   shmd_iter* it SHMD_CLEANUP(shmd_iter_over) = NULL;
   int result;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_scan: the handle is closed");
   if (cursor == NULL || found == NULL || limit == 0 || (prefix == NULL && prefix_size != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT,
                      "shmd_scan: a cursor, a callback, a limit and the announced prefix are needed");
@@ -73,6 +73,17 @@ int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix
   if (result >= 0) {
     shmd_iter_from(it, (uint32_t)*cursor);
     result = run(&p, it, cursor);
+  }
+  return result;
+}
+
+int shmd_scan(shmd_dict* d, shmd_node node, uint64_t* cursor, const void* prefix, size_t prefix_size, size_t limit,
+              shmd_scan_fn found, void* context) {
+  int result = shmd_handle_enter(d, "shmd_scan");
+  if (result < 0) return result;
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = scan_portion(inside, node, cursor, prefix, prefix_size, limit, found, context);
   }
   return result;
 }

@@ -6,6 +6,7 @@
 
 #include "descriptor.h"
 #include "error.h"
+#include "mutex.h"
 #include "platform.h"
 
 static uint64_t hash_pid(uint64_t pid) { return shmd_hash_u64(UINT64_C(0x5348), pid); }
@@ -82,7 +83,7 @@ static int take_byte(shmd_attachment* a, uint32_t* out) {
   int pass;
   uint32_t i;
   for (pass = 0; pass < 4; ++pass) {
-    if (pass == 3) shmd_os_sleep(2000000); /* a rescuer holds a dead slot's byte for a moment */
+    if (pass == 3) shmd_mutex_sleep(a->liveness_fd, 2000000); /* a rescuer holds a dead slot's byte for a moment */
     for (i = 0; i < n; ++i) {
       const uint32_t slot = (start + i) % n;
       const shmd_slot* entry = shmd_slot_of(a, slot);
@@ -126,15 +127,22 @@ int shmd_slot_take(shmd_attachment* a) {
 }
 
 /* Steps: (1) pin gone (2) entry cleared (3) byte free: the slot is nobody's. Killed between: a dead slot like any other. */
-void shmd_slot_leave(shmd_attachment* a) {
+uint32_t shmd_slot_resign(shmd_attachment* a) {
   const uint32_t slot = a->slot;
-  if (slot == SHMD_NO_SLOT) return;
+  if (slot == SHMD_NO_SLOT) return slot;
   shmd_local_store(&a->owner, 0);
   a->slot = SHMD_NO_SLOT;
   shmd_slot_clear(a, slot);
+  return slot;
+}
+
+void shmd_slot_free(const shmd_attachment* a, uint32_t slot) {
+  if (slot == SHMD_NO_SLOT) return;
   /* SYNC slot-owner: publishes, with the byte, all that this process stored. */
   (void)shmd_bytes_unlock(a, SHMD_BYTE_SLOTS + slot);
 }
+
+void shmd_slot_leave(shmd_attachment* a) { shmd_slot_free(a, shmd_slot_resign(a)); }
 
 uint32_t shmd_attached_count(shmd_attachment* a, uint64_t* followers) {
   uint32_t i, count = 0;

@@ -12,6 +12,9 @@
 
 int shmd_slot_take(shmd_attachment* a); /* TOO_MANY_PROCESSES, SYSTEM */
 void shmd_slot_leave(shmd_attachment* a);
+/* The same in two parts: the slot, or SHMD_NO_SLOT, is nobody's for readers; and its byte is free. */
+uint32_t shmd_slot_resign(shmd_attachment* a);
+void shmd_slot_free(const shmd_attachment* a, uint32_t slot);
 /* REQUIRES, both: the slot's byte. */
 void shmd_slot_write(shmd_attachment* a, uint32_t slot); /* our entry, a new incarnation */
 void shmd_slot_clear(shmd_attachment* a, uint32_t slot); /* pin and entry gone */

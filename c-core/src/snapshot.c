@@ -7,6 +7,7 @@
 #include "call.h"
 #include "dict.h"
 #include "error.h"
+#include "handle.h"
 #include "index.h"
 #include "lock.h"
 #include "reclaim.h"
@@ -37,6 +38,7 @@ static void store_pin(shmd_attachment* a) {
  * must not wait for a mutex of ours, nor take our own half done write for none, nor come into our allocation. */
 static int enter(void) {
   if (shmd_lock_self.busy) return shmd_call_interrupted();
+  shmd_cancel_off();
   ++shmd_lock_self.busy;
   return 0;
 }
@@ -45,6 +47,7 @@ static void leave(void) {
   shmd_lock_thread* me = &shmd_lock_self;
   --me->busy;
   if (SHMD_UNLIKELY(me->events != 0)) shmd_lock_tell(me);
+  shmd_cancel_back();
 }
 
 /* Whether what was reclaimable at no pin below `position` waits for somebody: nobody holds one there any more. */
@@ -281,27 +284,45 @@ static int open_snapshot(shmd_dict* d, shmd_snapshot** out) {
   return 0;
 }
 
+/* A handle stays for as long as snapshots and views of it are open. */
 int shmd_snapshot_open(shmd_dict* d, shmd_snapshot** out) {
   int result;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_snapshot_open: the handle is closed");
+  if (d == NULL) return shmd_handle_closed("shmd_snapshot_open");
   if (out == NULL)
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_snapshot_open: a dict and a place for the snapshot are needed");
   result = enter();
   if (result < 0) return result;
+  result = shmd_handle_hold(d) ? 0 : shmd_handle_closed("shmd_snapshot_open");
+  if (result >= 0) {
+    result = open_snapshot(d, out);
+    if (result < 0) shmd_handle_let(d);
+  }
+  leave();
+  return result;
+}
+
+int shmd_snapshot_of_closing(shmd_dict* d, shmd_snapshot** out) {
+  int result = enter();
+  if (result < 0) return result;
+  (void)shmd_local_count(&d->uses, 1); /* the caller has one, too */
   result = open_snapshot(d, out);
+  if (result < 0) shmd_handle_let(d);
   leave();
   return result;
 }
 
 void shmd_snapshot_close(shmd_snapshot* s) {
   shmd_attachment* a;
+  shmd_dict* d;
   bool oldest;
   if (s == NULL || enter() < 0) return;
   a = s->a;
+  d = s->dict;
   oldest = s->kind == SHMD_SNAP_PINNED && drop_pin(a, &s->pin);
   free(s);
   leave();
   if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(a);
+  shmd_handle_let(d);
 }
 
 uint64_t shmd_snapshot_position(const shmd_snapshot* s) { return s != NULL ? s->position : 0; }
@@ -360,6 +381,12 @@ int shmd_snapshot_node(shmd_snapshot* s, shmd_node node, const void* key, size_t
   return snapshot_find(s, node, key, key_size, NULL, 0, NULL, child);
 }
 
+/* What a view holds. */
+typedef struct view_pin {
+  shmd_pin pin;
+  shmd_dict* dict;
+} view_pin;
+
 static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_pin* pin, shmd_view* view) {
   shmd_attachment* a = d->attachment;
   shmd_snapshot s;
@@ -391,45 +418,60 @@ static int open_view(shmd_dict* d, shmd_node node, const void* key, size_t key_s
   if (result != 0) return result;
   view->data = v.value;
   view->size = v.value_size;
-  view->pin = pin;
   return 0;
 }
 
 int shmd_view_open(shmd_dict* d, shmd_node node, const void* key, size_t key_size, shmd_view* view) {
-  shmd_attachment* a;
-  shmd_pin* pin;
+  shmd_attachment* a = shmd_attachment_of(d);
+  view_pin* held;
   int result;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_view_open: the handle is closed");
+  if (a == NULL) return shmd_handle_closed("shmd_view_open");
   if (view == NULL || (key == NULL && key_size != 0))
     return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_view_open: NULL where a value was promised");
-  a = d->attachment;
   if (a->read_only)
     return shmd_fail(SHMD_ERR_READ_ONLY, "dict '%s': a read-only handle cannot hold bytes in place; use get", a->name);
   if (shmd_transaction_mine(a))
     return shmd_fail(SHMD_ERR_IN_TRANSACTION, "dict '%s': no views inside a transaction; use get", a->name);
   result = enter();
   if (result < 0) return result;
-  pin = (shmd_pin*)calloc(1, sizeof *pin);
-  if (pin == NULL) result = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a view", a->name);
-  if (result >= 0) result = take_pin(a, false, pin);
-  if (result >= 0) {
-    result = open_view(d, node, key, key_size, pin, view);
-    if (result != 0) (void)drop_pin(a, pin);
+  if (!shmd_handle_hold(d)) {
+    leave();
+    return shmd_handle_closed("shmd_view_open");
   }
-  if (result != 0) free(pin);
+  held = (view_pin*)calloc(1, sizeof *held);
+  if (held == NULL) {
+    result = shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a view", a->name);
+  } else {
+    held->dict = d;
+    result = take_pin(a, false, &held->pin);
+  }
+  if (result >= 0) {
+    result = open_view(d, node, key, key_size, &held->pin, view);
+    if (result != 0) (void)drop_pin(a, &held->pin);
+  }
+  if (result == 0) {
+    view->pin = held;
+  } else {
+    free(held);
+    shmd_handle_let(d);
+  }
   leave();
   return result;
 }
 
 void shmd_view_close(shmd_dict* d, shmd_view* view) {
-  shmd_pin* pin;
+  view_pin* held;
+  shmd_dict* of;
   bool oldest;
-  if (d == NULL || view == NULL || view->pin == NULL || enter() < 0) return;
-  pin = (shmd_pin*)view->pin;
+  (void)d; /* may be closed by now */
+  if (view == NULL || view->pin == NULL || enter() < 0) return;
+  held = (view_pin*)view->pin;
+  of = held->dict;
   view->pin = NULL;
   view->data = NULL;
-  oldest = drop_pin(d->attachment, pin);
-  free(pin);
+  oldest = drop_pin(of->attachment, &held->pin);
+  free(held);
   leave();
-  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(d->attachment);
+  if (SHMD_UNLIKELY(oldest)) shmd_dict_catch_up(of->attachment);
+  shmd_handle_let(of);
 }

@@ -35,6 +35,8 @@ struct shmd_snapshot {
   shmd_pin pin;
 };
 
+/* A snapshot for who is just closing the handle, and so has a use of it. Errors of shmd_snapshot_open. */
+int shmd_snapshot_of_closing(shmd_dict* d, shmd_snapshot** out);
 /* Still good after a read? 0, SNAPSHOT_TOO_OLD, BUSY (an optimistic snapshot was overtaken). */
 int shmd_snapshot_valid(const shmd_snapshot* s);
 /* The index reference of a dict as this snapshot sees it. 0, REMOVED, CORRUPT. */

@@ -5,6 +5,7 @@
 #include "call.h"
 #include "descriptor.h"
 #include "error.h"
+#include "handle.h"
 #include "object.h"
 #include "platform.h"
 #include "redo.h"
@@ -21,14 +22,13 @@ static uint32_t count_pins(shmd_attachment* a) {
   return count;
 }
 
-int shmd_stat(shmd_dict* d, shmd_stats* s) {
+static int fill_stats(shmd_dict* d, shmd_stats* s) {
   const shmd_attachment* a;
   const shmd_control* c;
   const shmd_superblock* super;
   shmd_file_info info;
   uint64_t root;
   uint32_t i;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_stat: the handle is closed");
   if (s == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_stat: a place for the answer is needed");
   if (shmd_lock_self.busy) return shmd_call_interrupted();
   a = d->attachment;
@@ -81,17 +81,24 @@ int shmd_stat(shmd_dict* d, shmd_stats* s) {
   }
   s->followed = shmd_load_acquire(&c->sleepers) != 0;
   s->slot = a->slot;
-  s->handles = a->references;
+  s->handles = (uint32_t)shmd_load_acquire(&a->handles);
   s->pins = count_pins(d->attachment);
   s->pid = (int64_t)shmd_os_pid();
   return 0;
 }
 
-int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
+int shmd_stat(shmd_dict* d, shmd_stats* s) {
+  int result = shmd_handle_enter(d, "shmd_stat");
+  if (result < 0) return result;
+  result = fill_stats(d, s);
+  shmd_handle_leave(d);
+  return result;
+}
+
+static int each_process(shmd_dict* d, shmd_process_fn found, void* context) {
   const shmd_attachment* a;
   const uint64_t now = shmd_os_now();
   uint32_t i;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_processes: the handle is closed");
   if (found == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_processes: the callback is NULL");
   a = d->attachment;
   for (i = 0; i < a->max_processes; ++i) {
@@ -117,4 +124,14 @@ int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
     if (answer != 0) return answer;
   }
   return 0;
+}
+
+int shmd_processes(shmd_dict* d, shmd_process_fn found, void* context) {
+  int result = shmd_handle_enter(d, "shmd_processes");
+  if (result < 0) return result;
+  {
+    shmd_dict* inside SHMD_CLEANUP(shmd_handle_left) = d;
+    result = each_process(inside, found, context);
+  }
+  return result;
 }

@@ -6,6 +6,7 @@
 
 #include "attach.h"
 #include "error.h"
+#include "handle.h"
 #include "lock.h"
 #include "named_lock.h"
 #include "platform.h"
@@ -255,16 +256,13 @@ static void look(shmd_follower* f) {
   if (f->ready != NULL) shmd_ready_look(f->ready, f->stalled != 0 ? f->stalled : f->at);
 }
 
-int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out) {
+static int follow(shmd_dict* d, uint64_t position, shmd_follower** out) {
   shmd_follower* f;
-  int result;
-  if (d == NULL) return shmd_fail(SHMD_ERR_CLOSED, "shmd_follow_open: the handle is closed");
-  if (out == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_open: a place for the follower is needed");
-  *out = NULL;
-  result = check_position(d->attachment, &position);
+  const int result = check_position(d->attachment, &position);
   if (result < 0) return result;
   f = (shmd_follower*)calloc(1, sizeof *f);
   if (f == NULL) return shmd_fail(SHMD_ERR_OUT_OF_MEMORY, "dict '%s': no memory for a follower", d->attachment->name);
+  f->dict = d;
   f->a = d->attachment;
   f->counted = d->attachment;
   f->at = position;
@@ -276,19 +274,36 @@ int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out) {
   return 0;
 }
 
+int shmd_follow_open(shmd_dict* d, uint64_t position, shmd_follower** out) {
+  int result;
+  if (out == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_open: a place for the follower is needed");
+  *out = NULL;
+  shmd_cancel_off();
+  result = shmd_handle_hold(d) ? 0 : shmd_handle_closed("shmd_follow_open");
+  if (result >= 0) {
+    result = follow(d, position, out);
+    if (result < 0) shmd_handle_let(d);
+  }
+  shmd_cancel_back();
+  return result;
+}
+
 void shmd_follow_close(shmd_follower* f) {
   if (f == NULL) return;
+  shmd_cancel_off();
   if (f->ready != NULL) {
     shmd_follow_interrupt(f);
     shmd_ready_end(f->ready);
   }
   shmd_slot_follow(f->counted, false);
+  shmd_handle_let(f->dict);
   shmd_paths_free(&f->paths);
   free(f->bytes.items);
   free(f->items.items);
   free(f->parts.items);
   free(f->path);
   free(f);
+  shmd_cancel_back();
 }
 
 int shmd_follow_seek(shmd_follower* f, uint64_t position) {
@@ -404,9 +419,10 @@ void shmd_follow_sleep(const shmd_attachment* a, uint64_t published, uint64_t li
 }
 
 int shmd_follow_fd(shmd_follower* f) {
-  int result;
+  int result = 0;
   uint64_t seen;
   if (f == NULL) return shmd_fail(SHMD_ERR_INVALID_ARGUMENT, "shmd_follow_fd: the follower is NULL");
+  shmd_cancel_off();
   if (f->ready != NULL && !shmd_ready_ours(f->ready)) {
     shmd_ready_end(f->ready);
     f->ready = NULL;
@@ -414,9 +430,10 @@ int shmd_follow_fd(shmd_follower* f) {
   if (f->ready == NULL) {
     seen = f->given < f->items.count ? f->position : f->stalled != 0 ? f->stalled : f->at;
     result = shmd_ready_start(f->a, &f->interrupt, seen, &f->ready);
-    if (result < 0) return result;
   }
-  return shmd_ready_descriptor(f->ready);
+  if (result >= 0) result = shmd_ready_descriptor(f->ready);
+  shmd_cancel_back();
+  return result;
 }
 
 int shmd_follow_wait(shmd_follower* f, int64_t timeout) {

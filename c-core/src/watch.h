@@ -35,6 +35,7 @@ typedef struct shmd_growing {
 struct shmd_follower {
   const shmd_attachment* a;
   shmd_attachment* counted; /* the same, to be counted in */
+  shmd_dict* dict;          /* which stays for as long */
   shmd_stream stream;
   shmd_paths paths;
   bool rooted;       /* `paths` stands at `at` */

@@ -18,8 +18,8 @@ std::string>. What a C++ program opens then:
     pickle, ...  any       any     nothing; whoever can write to the dict can run code in whoever unpickles from it
 With recurse=True every mapping that is stored (a dict, UserDict, ...) becomes a nested dict, and comes back as one.
 The library is found as $SHMDICT_LIBRARY or where the system has it.
-Thread safety: all threads may use one Dict, but for close(). A forked child may go on using it; pickling a Dict, as
-multiprocessing does for a spawned child, opens it again by name.
+Thread safety: all threads may use one Dict, and one may close it: what the others are about is done or AlreadyClosed. A
+forked child may go on using it; pickling a Dict, as multiprocessing does for a spawned child, opens it again by name.
 """
 
 import collections.abc
@@ -648,8 +648,8 @@ class Dict(_Mapping):
             yield
             _check(_lib.shmd_commit(self._handle()))
         except BaseException:
-            if self._d and _lib.shmd_in_transaction(d):
-                _lib.shmd_abort(d)
+            if not self._d or _lib.shmd_in_transaction(d):
+                _lib.shmd_abort(d)  # of a handle that another thread closed: gives the lock back
             raise
 
     def transaction(self):
@@ -729,8 +729,10 @@ class Dict(_Mapping):
         return data
 
     def _end(self):
-        d, self._d = self._d, c_void_p()
-        _check(_lib.shmd_close(d))
+        self._closed, self._d = self._d, c_void_p()
+        result = _lib.shmd_close(self._closed)
+        if result != -20:  # else another thread was faster
+            _check(result)
 
     def __del__(self):
         if getattr(self, "_d", None):
@@ -798,8 +800,10 @@ class Lock:
         return self
 
     def __exit__(self, *_):
-        if self._dict._d:  # else close() released it
+        if self._dict._d:
             self.release()
+        else:  # close() released it, if it was this thread's; another thread's close() left that to this one
+            _lib.shmd_unlock(self._dict._closed)
 
     def steal_from_dead(self, from_pid=0):
         """Takes the lock if its owner died (and is that one). Whether it did; the lock is held then."""

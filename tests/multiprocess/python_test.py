@@ -10,6 +10,7 @@ import os
 import pickle
 import random
 import subprocess
+import threading
 import time
 import types
 import unittest
@@ -228,6 +229,39 @@ class AsTheAncestor(Base):
         self.assertEqual(again.close(unlink=True), {"a": 1})
         with self.assertRaises(Dict.Exceptions.CannotAttachSharedMemory):
             Dict(name=kept.name, create=False)
+
+    def test_threads_that_use_what_another_closes_are_told(self):
+        def read(d, told):
+            try:
+                while True:
+                    d.get("a")
+            except shmdict.AlreadyClosed:
+                told.append(True)
+
+        def write(d, told):
+            try:
+                while True:
+                    d["b"] = 2
+            except shmdict.AlreadyClosed:
+                told.append(True)
+
+        def iterate(d, told):
+            try:
+                while True:
+                    list(d.items())
+            except shmdict.AlreadyClosed:
+                told.append(True)
+
+        for _ in range(20):
+            d, told = self.make({"a": 1}), []
+            threads = [threading.Thread(target=use, args=(d, told)) for use in (read, read, write, iterate)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.01)
+            d.close()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(len(told), 4)
 
     def test_auto_unlink_says_whose_end_is_the_names(self):
         for auto_unlink, policy, stays in ((None, 0, True), (True, 1, False), (False, 3, True)):

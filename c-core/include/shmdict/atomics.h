@@ -107,6 +107,14 @@ SHMD_INLINE int shmd_cas(uint64_t* p, uint64_t* expected, uint64_t v) {
 /* Process-local words (never in shared memory): no crash point. */
 SHMD_INLINE void shmd_local_store(uint64_t* p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 SHMD_INLINE uint64_t shmd_local_add(uint64_t* p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+/* The three of them are full barriers, too. */
+SHMD_INLINE uint64_t shmd_local_count(uint64_t* p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+SHMD_INLINE uint64_t shmd_local_exchange(uint64_t* p, uint64_t v) {
+  return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+}
+SHMD_INLINE int shmd_local_cas(uint64_t* p, uint64_t* expected, uint64_t v) {
+  return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 SHMD_INLINE void shmd_full_barrier(void) {
 #if defined(SHMD_TSAN)
   static uint64_t word; /* an atomic operation that ThreadSanitizer understands */

@@ -40,8 +40,10 @@ SHMD_INLINE const shmd_control* shmd_reader_control(const shmd_reader* r) {
   return (const shmd_control*)(const void*)(r->base + SHMD_CONTROL_OFFSET);
 }
 
+/* The handle's first member. NULL: it is closed. What it leads to stays readable after a close, see doc/concurrency.md,
+ * "Closing beside other calls". */
 SHMD_INLINE const shmd_reader* shmd_reader_of(const shmd_dict* d) {
-  return *(const shmd_reader* const*)(const void*)d; /* the handle's first member */
+  return (const shmd_reader*)(uintptr_t)shmd_load_relaxed((const uint64_t*)(const void*)d);
 }
 
 /* XXH3, seeded (xxHash by Yann Collet), for keys that are not 4 or 8 bytes long. */
@@ -402,7 +404,8 @@ SHMD_INLINE int shmd_read_word(const shmd_reader* reader, shmd_node node, const 
   } else { /* in a later group, or absent */
     uint64_t i = (uint64_t)(slot - words);
     uint32_t tried;
-    if (ref == 0) return SHMD_NOT_FOUND; /* what matched by accident above leads to no record of this key */
+    if (ref == 0) /* what matched by accident above leads to no record of this key */
+      return SHMD_LIKELY(shmd_load_acquire(&control->recycle) == before) ? SHMD_NOT_FOUND : SHMD_READ_NOT_PLAIN;
     for (tried = 0; tried < SHMD_READ_WORD_PROBES; ++tried) {
       /* SYNC slot: as in shmd_read_find. */
       const uint64_t word = shmd_load_acquire(words + i);

@@ -15,13 +15,18 @@
  * After an error shmd_last_error() tells, for the calling thread, what happened, to which object, and what to do.
  * Keys and values are bytes; sizes are in bytes; times are in nanoseconds.
  *
- * Thread safety. Every function may be called by any thread on one handle at the same time, but for shmd_close (the last
- * call on a handle) and the functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
+ * Thread safety. Every function may be called by any thread on one handle at the same time, shmd_close too: calls that other
+ * threads are inside of are done or answer CLOSED, and so does every later call on the handle, for ever. But for the
+ * functions of one shmd_snapshot, shmd_iter, shmd_view or shmd_follower (one thread at a time each).
  * fork(): a child uses its parent's handles as an attachee of its own; it never holds a lock of the parent's. One that is forked
  * in a callback, or in a transaction, comes back into a call that is its parent's: see shmd_update and shmd_begin.
- * Callbacks may throw, be cancelled (pthread_cancel), fork and call the library, if not said otherwise: the call that called
- * back then ends, and holds nothing. longjmp out of a callback is noticed by a later call of the thread that comes from further
- * out on its stack, or by the thread's end; until then the call holds what it held.
+ * Cancellation (pthread_cancel): a thread is not cancelled within a call, its callbacks included; it is at the next cancellation
+ * point after it. The callback of shmd_update alone can be cancelled: nothing changes then, and nothing is held.
+ * Asynchronously cancellable threads (PTHREAD_CANCEL_ASYNCHRONOUS) may call shmd_get, shmd_contains, shmd_count and
+ * shmd_node_check, and nothing else, as with most functions of the C library.
+ * Callbacks may throw, fork and call the library, if not said otherwise: the call that called back then ends, and holds
+ * nothing. longjmp out of a callback is noticed by a later call of the thread that comes from further out on its stack, or by
+ * the thread's end; until then the call holds what it held.
  * Signal handlers may call shmd_get, shmd_contains, shmd_count, shmd_node_check and shmd_node_open, the calls that write,
  * lock or transact, and shmd_snapshot_open and shmd_view_open with what reads and closes the very thing that they opened.
  * While the interrupted thread is inside a call of its own, those that write, lock or pin get SHMD_ERR_BUSY and change
@@ -207,7 +212,11 @@ static inline void shmd_options_init(shmd_options* options) {
  */
 SHMD_API int shmd_open(const char* name, const shmd_options* options, shmd_dict** out);
 
-/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored.
+/* Ends the handle; unlocks what the calling thread holds through it; unlinks as the policy says. NULL is ignored; CLOSED if it
+ * is closed already. Other threads may be inside calls on the handle: those that wait are told CLOSED, the others go on to
+ * their end. A section that another thread holds through it is given back by that thread's shmd_unlock, shmd_commit
+ * (nothing is stored) or shmd_abort, which say CLOSED, or with the last handle. Snapshots, views and followers that are open go
+ * on, and keep the dict's memory until they are closed.
  * Within a callback of shmd_update on the same dict it takes effect when that call, the outermost one, returns. */
 SHMD_API int shmd_close(shmd_dict* d);
 
@@ -218,7 +227,8 @@ SHMD_API int shmd_unlink(const char* name);
 /* The same for the object behind a handle: never removes a successor of the same name (NO_SUCH_DICT then). */
 SHMD_API int shmd_unlink_this(shmd_dict* d);
 
-SHMD_API const char* shmd_name(const shmd_dict* d); /* lives as long as the handle; "" if it never had one */
+SHMD_API const char* shmd_name(
+    const shmd_dict* d); /* lives as long as the handle is open; "" if it never had one, or is closed */
 
 static inline shmd_node shmd_root(void) {
   shmd_node root = {0, 0};
@@ -403,8 +413,8 @@ typedef struct shmd_entry {
   uint64_t position; /* log position of the write that stored it */
 } shmd_entry;
 
-/* Iterates one dict (not into nested ones) in an unspecified order. 0 an entry, SHMD_END. A snapshot outlives its
- * iterators. Errors: SNAPSHOT_TOO_OLD, BUSY, CORRUPT, OUT_OF_MEMORY. */
+/* Iterates one dict (not into nested ones) in an unspecified order. 0 an entry, SHMD_END. Close iterators before their
+ * snapshot. Errors: SNAPSHOT_TOO_OLD, BUSY, CORRUPT, OUT_OF_MEMORY. */
 SHMD_API int shmd_iter_open(shmd_snapshot* s, shmd_node node, shmd_iter** out);
 SHMD_API int shmd_iter_next(shmd_iter* it, shmd_entry* entry);
 SHMD_API void shmd_iter_close(shmd_iter* it);
@@ -426,7 +436,7 @@ SHMD_API void shmd_view_close(shmd_dict* d, shmd_view* view);
  * of the dict's creation) before the last commit; a follower that fell behind gets SHMD_RESYNC: it takes a snapshot and goes
  * on from the snapshot's position, so that nothing is lost or seen twice. Commits are delivered whole or not at all.
  *
- * Thread safety: one thread at a time on a follower, but for shmd_follow_interrupt. Close followers before their handle.
+ * Thread safety: one thread at a time on a follower, but for shmd_follow_interrupt. A follower may outlive its handle.
  * On a read-only handle nobody can be woken: shmd_follow_wait looks again every 5 ms. */
 
 typedef struct shmd_follower shmd_follower;

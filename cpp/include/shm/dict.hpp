@@ -7,8 +7,8 @@
 // V is a plain type (see serializer.hpp) or shm::dict<K2, V2>, to any depth; all of a tree is one shared object. A third
 // parameter is a serializer of the dict's own for its values, such as shm::json_text<V> of serializers_json.hpp.
 // Values are copied in and out: nothing that it returns refers to shared memory, but for with() and proxies (proxy.hpp).
-// Thread safety: all threads may use one dict at the same time, but for close(), moving and destruction. A forked child
-// may go on using it. Two dicts of one name in one process share the mapping.
+// Thread safety: all threads may use one dict at the same time, but for moving and destruction. A forked child may go on
+// using it. Two dicts of one name in one process share the mapping.
 // Errors: shm::error and sub-classes (error.hpp); a failed call changed nothing. const: reads only.
 #pragma once
 
@@ -83,53 +83,57 @@ using no_fill = int (*)(shmd_dict*);
 // Opening, closing, naming: what dict and json_dict have in common. Move-only; default-constructed = closed.
 class owner {
  public:
-  std::string name() const { return shmd_name(d_); }
-  bool is_open() const noexcept { return d_ != nullptr; }
+  std::string name() const { return shmd_name(raw()); }
+  bool is_open() const noexcept { return raw() != closed_handle(); }
   // Ends it; its name goes as the unlink policy says. Snapshots stay valid, refs throw shm::closed. Twice is fine.
+  // Other threads may be using the dict: what they are about is done, or throws shm::closed. Destroying or moving it under
+  // them is what a class cannot survive.
   void close() {
-    d_ = nullptr;
-    if (const auto h = std::move(handle_)) check(h->close());
+    d_.store(closed_handle(), std::memory_order_relaxed);
+    if (handle_) check(handle_->close());
   }
   // Removes the name now; everybody attached keeps the nameless dict. False if the name leads elsewhere, or nowhere.
   bool unlink() {
-    const int result = shmd_unlink_this(d_);
+    const int result = shmd_unlink_this(raw());
     if (result == SHMD_ERR_NO_SUCH_DICT) return false;
     check(result);
     return true;
   }
   // Gives back now what can be freed: removed subtrees, sparse segments. In bounded steps; it happens with writes anyway.
-  void compact() { check(shmd_compact(d_)); }
+  void compact() { check(shmd_compact(raw())); }
   // Puts the memory in use together in huge pages, where the system has them: large dicts are read faster then. Takes a
   // millisecond for 2 MiB; call it once after loading. How many bytes are in huge pages; throws unsupported.
   std::uint64_t huge_pages() {
     std::uint64_t bytes = 0;
-    check(shmd_huge_pages(d_, &bytes));
+    check(shmd_huge_pages(raw(), &bytes));
     return bytes;
   }
-  // For the C interface (statistics, compaction, check): lives as long as this.
-  shmd_dict* native_handle() const noexcept { return d_; }
+  // For the C interface (statistics, compaction, check): lives as long as this. nullptr: closed.
+  shmd_dict* native_handle() const noexcept { return is_open() ? raw() : nullptr; }
   const std::shared_ptr<handle>& shared_handle() const noexcept { return handle_; }
 
  protected:
   owner() noexcept = default;
   explicit owner(std::shared_ptr<handle> h) noexcept : handle_(std::move(h)), d_(handle_->get()) {}
-  owner(owner&& other) noexcept : handle_(std::move(other.handle_)), d_(std::exchange(other.d_, nullptr)) {}
+  owner(owner&& other) noexcept : handle_(std::move(other.handle_)), d_(other.d_.exchange(closed_handle())) {}
   owner& operator=(owner&& other) noexcept {
     if (this == &other) return *this;
     finish();
     handle_ = std::move(other.handle_);
-    d_ = std::exchange(other.d_, nullptr);
+    d_.store(other.d_.exchange(closed_handle()), std::memory_order_relaxed);
     return *this;
   }
   ~owner() { finish(); }
 
   friend struct access;
   std::shared_ptr<handle> handle_;
-  shmd_dict* d_ = nullptr;
+  std::atomic<shmd_dict*> d_{closed_handle()};
+
+  shmd_dict* raw() const noexcept { return d_.load(std::memory_order_relaxed); }
 
  private:
   void finish() noexcept {
-    d_ = nullptr;
+    d_.store(closed_handle(), std::memory_order_relaxed);
     if (handle_) static_cast<void>(handle_->close());
     handle_.reset();
   }
@@ -160,7 +164,7 @@ class lockable {
  private:
   shmd_dict* native() {
     const auto& h = access::of(*static_cast<Derived*>(this));
-    return h ? h->get() : nullptr;
+    return h ? h->get() : closed_handle();
   }
 };
 
@@ -230,7 +234,7 @@ class dict : public detail::owner,
     return detail::transact<K, as_stored>(*this, f, timeout);
   }
 
-  detail::root_place place() const noexcept { return {this->d_, this->handle_.get()}; }
+  detail::root_place place() const noexcept { return {this->raw(), this->handle_.get()}; }
   void rebind(shmd_node) noexcept {}
 
  private:
@@ -288,7 +292,7 @@ class dict_ref
   }
 
   detail::node_place place() const noexcept {
-    return {handle_ ? handle_->get() : nullptr, handle_.get(), node_, &path_};
+    return {handle_ ? handle_->get() : detail::closed_handle(), handle_.get(), node_, &path_};
   }
   void rebind(shmd_node fresh) noexcept { node_ = fresh; }
 

@@ -65,7 +65,8 @@ class [[nodiscard]] guard {
   guard(D& d, std::chrono::time_point<Clock, Duration> until) : guard(d, until - Clock::now()) {}
   template <class D>
   guard(D& d, const lock_options& how)
-      : handle_(detail::access::of(d)), recovered_(detail::lock(handle_ ? handle_->get() : nullptr, how)) {}
+      : handle_(detail::access::of(d)),
+        recovered_(detail::lock(handle_ ? handle_->get() : detail::closed_handle(), how)) {}
   // Does not wait: throws lock_busy.
   template <class D>
   guard(D& d, std::try_to_lock_t) : guard(detail::access::of(d), 0, true) {}
@@ -79,14 +80,14 @@ class [[nodiscard]] guard {
   void unlock() noexcept {
     if (!owns_) return;
     owns_ = false;
-    shmd_dict* d = handle_->get();
+    shmd_dict* d = handle_->raw();
     // Else it is a copy in a forked child, which may hold the lock by a guard of its own.
-    if (d != nullptr && section_ == detail::section(d)) static_cast<void>(shmd_unlock(d));
+    if (detail::is_closed(d) || section_ == detail::section(d)) static_cast<void>(shmd_unlock(d));
   }
 
  private:
   guard(const std::shared_ptr<detail::handle>& h, std::int64_t timeout, bool busy)
-      : handle_(h), recovered_(detail::lock(h ? h->get() : nullptr, timeout, busy)) {}
+      : handle_(h), recovered_(detail::lock(h ? h->get() : detail::closed_handle(), timeout, busy)) {}
 
   std::shared_ptr<detail::handle> handle_;
   bool recovered_;

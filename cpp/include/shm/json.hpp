@@ -259,7 +259,7 @@ class json_dict : public detail::owner,
   json_dict(json_dict&&) noexcept = default;
   json_dict& operator=(json_dict&&) noexcept = default;
 
-  detail::root_place place() const noexcept { return {d_, handle_.get()}; }
+  detail::root_place place() const noexcept { return {raw(), handle_.get()}; }
   void rebind(shmd_node) noexcept {}
 
  private:
@@ -288,7 +288,7 @@ class json_ref : public json_object<json_ref, detail::node_place>, public detail
 
   const std::string& path() const noexcept { return path_; } // ["server"]
   detail::node_place place() const noexcept {
-    return {handle_ ? handle_->get() : nullptr, handle_.get(), node_, &path_, keys_};
+    return {handle_ ? handle_->get() : detail::closed_handle(), handle_.get(), node_, &path_, keys_};
   }
   void rebind(shmd_node fresh) noexcept { node_ = fresh; }
 

@@ -57,7 +57,8 @@ class named_lock {
 
  private:
   bool take(std::int64_t timeout) {
-    const int result = detail::check(shmd_named_lock(handle_ ? handle_->get() : nullptr, name_.c_str(), timeout));
+    const int result =
+        detail::check(shmd_named_lock(handle_ ? handle_->get() : detail::closed_handle(), name_.c_str(), timeout));
     if (result == SHMD_TIMED_OUT) return false;
     recovered_ = result == SHMD_RECOVERED;
     return owns_ = true;

@@ -42,20 +42,21 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
   transaction(const transaction&) = delete;
   transaction& operator=(const transaction&) = delete;
   ~transaction() {
-    if (open_) static_cast<void>(shmd_abort(place_.owner->get()));
+    if (open_) static_cast<void>(shmd_abort(place_.d));
   }
 
   // Makes all changes visible. Nothing can be added after it.
   void commit() {
     if (!open_) throw error(errc::no_transaction, "the transaction has ended already");
     open_ = false;
-    detail::check(shmd_commit(place_.owner->get()));
+    if (detail::is_closed(place_.owner->get())) abort_closed();
+    detail::check(shmd_commit(place_.d));
   }
   // Forgets all changes.
   void abort() {
     if (!open_) return;
     open_ = false;
-    detail::check(shmd_abort(place_.owner->get()));
+    detail::check(shmd_abort(place_.d));
   }
   bool is_open() const noexcept { return open_; }
   bool recovered() const noexcept { return recovered_; } // the lock's holder before died holding it
@@ -70,6 +71,10 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
   void rebind(shmd_node fresh) noexcept { place_.at = fresh; }
 
  private:
+  [[noreturn]] void abort_closed() {
+    static_cast<void>(shmd_abort(place_.d));
+    detail::throw_last(SHMD_ERR_CLOSED);
+  }
   [[noreturn]] SHM_COLD void out_of_place() const {
     throw error(errc::no_transaction,
                 open_ ? "a transaction was used in another thread, or in a forked process, than the one that began it"

@@ -3,10 +3,12 @@
 
 #include <shm/dict.hpp>
 #include <shm/guard.hpp>
+#include <shm/watch.hpp>
 
 #include <chrono>
 #include <cstdio>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -33,6 +35,14 @@ int plugin_open(const char* name) {
 
 int plugin_leak(const char* name) {
   return guarded([&] { new shm::dict<std::string, int>(shm::open_only, name); });
+}
+
+int plugin_watch(const char* name) {
+  return guarded([&] {
+    auto* d = new shm::dict<std::string, int>(shm::open_only, name);
+    auto* w = new auto(d->watch());
+    if (w->fd() < 0) throw std::runtime_error("no descriptor");
+  });
 }
 
 int plugin_add(const char* key, int rounds) {

@@ -2,6 +2,7 @@
 // A host with the shared library loads a plugin that was linked with the static one: two copies of the core in one
 // process, two attachees of one dict. The host exports the symbols of its facade and the plugin hides none of its own:
 // the dynamic linker has every chance to mix them up.
+#include <dirent.h>
 #include <dlfcn.h>
 #include <shmdict/shmdict.h>
 
@@ -28,6 +29,7 @@ class Plugin {
     if (library_ == nullptr) throw std::runtime_error(dlerror());
     open = function<decltype(&plugin_open)>("plugin_open");
     leak = function<decltype(&plugin_leak)>("plugin_leak");
+    watch = function<decltype(&plugin_watch)>("plugin_watch");
     add = function<decltype(&plugin_add)>("plugin_add");
     hold = function<decltype(&plugin_hold)>("plugin_hold");
   }
@@ -37,6 +39,7 @@ class Plugin {
 
   decltype(&plugin_open) open;
   decltype(&plugin_leak) leak;
+  decltype(&plugin_watch) watch;
   decltype(&plugin_add) add;
   decltype(&plugin_hold) hold;
 
@@ -139,4 +142,27 @@ TEST_CASE("a plugin's copy that is unloaded leaves nothing behind in the host", 
     const int n = d["n"];
     REQUIRE(n == round * 22);
   }
+}
+
+// The mechanism: shmd_ready_end_all(), which the exit function calls first.
+TEST_CASE("a plugin that is unloaded takes its followers' threads with it", "[copies]") {
+  const std::string name = support::unique_name("unloaded");
+  shm::dict<std::string, int> d{shm::create_only, name, shm::options{}.max_size(64u << 20)};
+  const auto threads = [] {
+    int count = 0;
+    DIR* tasks = opendir("/proc/self/task");
+    while (readdir(tasks) != nullptr) ++count;
+    closedir(tasks);
+    return count;
+  };
+  const int before = threads();
+  {
+    Plugin plugin(PLUGIN_HIDDEN);
+    for (int i = 0; i < 3; ++i) REQUIRE(plugin.watch(name.c_str()) == 0);
+    d["n"] = 1;
+    REQUIRE(threads() == before + 3);
+  }
+  REQUIRE(dlopen(PLUGIN_HIDDEN, RTLD_NOW | RTLD_NOLOAD) == nullptr);
+  for (int i = 0; i < 100; ++i) d["n"] = i;
+  CHECK(eventually([&] { return threads() == before; }));
 }

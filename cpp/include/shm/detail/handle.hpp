@@ -2,7 +2,8 @@
 // The core's handle, shared by a dict, its dict_refs, guards and snapshots.
 //
 // close() makes every user but the snapshots see a closed dict; the core's handle itself ends with the last snapshot.
-// Thread safety: as the core's: everything but close() at any time.
+// Thread safety: as the core's: everything at any time, close() too. What other threads are about then is done or throws
+// shm::closed.
 #pragma once
 
 #include <atomic>
@@ -12,10 +13,23 @@
 #include <utility>
 #include <vector>
 
+#include <shmdict/read.h>
+
 #include "../error.hpp"
 #include "../event.hpp"
 
 SHM_DETAIL_BEGIN
+
+// What is closed from the beginning: to the core a handle like others that are closed. Nothing is ever stored in it.
+struct alignas(64) closed_memory {
+  unsigned char zero[256];
+};
+inline constexpr closed_memory closed_bytes{};
+inline shmd_dict* closed_handle() noexcept {
+  return reinterpret_cast<shmd_dict*>(const_cast<closed_memory*>(&closed_bytes));
+}
+// REQUIRES: not nullptr.
+inline bool is_closed(const shmd_dict* d) noexcept { return shmd_reader_of(d) == nullptr; }
 
 using event_hook = std::function<void(const event&)>;
 
@@ -28,8 +42,10 @@ class handle : public std::enable_shared_from_this<handle> {
     if (holders_.load(std::memory_order_relaxed) > 0) static_cast<void>(shmd_close(raw_));
   }
 
-  // nullptr once closed: the core then answers CLOSED to everything.
+  // Once closed, another one, which is closed: the core answers CLOSED to everything.
   shmd_dict* get() const noexcept { return open_.load(std::memory_order_relaxed); }
+  // For giving back what was taken before: the same for ever.
+  shmd_dict* raw() const noexcept { return raw_; }
 
   void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
   // The core's result if this was the last holder.
@@ -44,7 +60,7 @@ class handle : public std::enable_shared_from_this<handle> {
     return shmd_set_event_hook(get(), fresh != nullptr ? call_hook : nullptr, const_cast<event_hook*>(fresh));
   }
   int close() noexcept {
-    if (open_.exchange(nullptr, std::memory_order_relaxed) == nullptr) return 0;
+    if (open_.exchange(closed_handle(), std::memory_order_relaxed) == closed_handle()) return 0;
     return release();
   }
 
@@ -65,7 +81,7 @@ class handle : public std::enable_shared_from_this<handle> {
 class keep_open {
  public:
   keep_open(const shmd_dict* d, handle* owner) {
-    if (d == nullptr || owner == nullptr) return; // closed: the core says so
+    if (is_closed(d) || owner == nullptr) return; // closed: the core says so
     owner_ = owner->shared_from_this();
     owner_->hold();
   }

@@ -16,8 +16,8 @@ SHM_DETAIL_BEGIN
 // error, a long key) is shmd_get's.
 inline int raw_get(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, void* out, std::size_t capacity,
                    std::size_t* size) {
-  if (SHMD_LIKELY(d != nullptr && key_size <= SHMD_MAX_KEY && shmd_load_relaxed(&shmd_reader_of(d)->writer) == 0)) {
-    const shmd_reader* reader = shmd_reader_of(d);
+  const shmd_reader* reader = shmd_reader_of(d);
+  if (SHMD_LIKELY(reader != nullptr && key_size <= SHMD_MAX_KEY && shmd_load_relaxed(&reader->writer) == 0)) {
     const int result = shmd_read_get(reader, node, shmd_hash_key(reader->hash_seed, key, key_size), key, key_size, out,
                                      capacity, size);
     if (SHMD_LIKELY(result >= 0)) return result;
@@ -28,17 +28,16 @@ inline int raw_get(shmd_dict* d, shmd_node node, const void* key, std::size_t ke
 // The shortest way, for numbers under numbers. 0, SHMD_NOT_FOUND, or SHMD_READ_NOT_PLAIN: ask raw_get.
 template <std::size_t KeySize, std::size_t ValueSize>
 SHMD_INLINE int raw_get_word(shmd_dict* d, shmd_node node, const void* key, void* out) {
-  if (SHMD_UNLIKELY(d == nullptr)) return SHMD_READ_NOT_PLAIN;
   const shmd_reader* reader = shmd_reader_of(d);
-  if (SHMD_UNLIKELY(shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
+  if (SHMD_UNLIKELY(reader == nullptr || shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
   return shmd_read_word(reader, node, key, KeySize, out, ValueSize);
 }
 
 // A value of any length in one look-up. Results of raw_get, or SHMD_READ_NOT_PLAIN: ask it.
 template <class V>
 int raw_get_whole(shmd_dict* d, shmd_node node, const void* key, std::size_t key_size, std::optional<local_t<V>>& out) {
-  if (SHMD_UNLIKELY(d == nullptr || key_size > SHMD_MAX_KEY)) return SHMD_READ_NOT_PLAIN;
   const shmd_reader* reader = shmd_reader_of(d);
+  if (SHMD_UNLIKELY(reader == nullptr || key_size > SHMD_MAX_KEY)) return SHMD_READ_NOT_PLAIN;
   if (SHMD_UNLIKELY(shmd_load_relaxed(&reader->writer) != 0)) return SHMD_READ_NOT_PLAIN;
   const std::uint64_t hash = shmd_hash_key(reader->hash_seed, key, key_size);
   shmd_found found{};

@@ -199,7 +199,7 @@ class dict_reader {
     const auto k = key_at<K>(where(), key);
     pinned_view view(where().d);
     int result = SHMD_ERR_CLOSED;
-    if (where().d != nullptr)
+    if (!is_closed(where().d))
       result = read_at(where(), [&](shmd_node n) { return shmd_view_open(where().d, n, k.data(), k.size(), &view.v); });
     if (result == SHMD_ERR_IN_TRANSACTION || result == SHMD_ERR_READ_ONLY) return with_copy(k, f);
     if (result < 0) throw_at<K>(result, where(), k);

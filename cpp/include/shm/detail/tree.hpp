@@ -20,7 +20,6 @@ SHM_DETAIL_BEGIN
 class snapshot_state {
  public:
   snapshot_state(shmd_dict* d, handle* owner) : dict_(d) {
-    if (d == nullptr) throw_last(SHMD_ERR_CLOSED);
     check(shmd_snapshot_open(d, &snapshot_));
     if (owner != nullptr) {
       owner_ = owner->shared_from_this();
