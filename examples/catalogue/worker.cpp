@@ -4,6 +4,7 @@
 
 #include <array>
 #include <random>
+#include <string>
 #include <utility>
 
 #include "process.hpp"
@@ -52,7 +53,7 @@ void hold_lock_until_killed(dict& catalogue, const iso_codes& codes, generator& 
   shm::guard lock{catalogue};
   look_and_count(catalogue, codes, random);
   transaction half{catalogue};
-  half["unfinished"]["by"]["pid"] = std::int64_t{getpid()};
+  half["unfinished"]["by"]["pid"] = std::to_string(getpid());
   for (const char* name : domain_names) half["hits"][name]["lookups"] += 1'000'000'000;
   half.erase("subdivisions");
   tell(kind::holding);

@@ -134,7 +134,7 @@ class json_view : detail::proxy_tag {
   auto scan(detail::text_arg prefix, std::uint64_t cursor = 0, std::size_t limit = 1000) && {
     return detail::scan_at<std::string, json_dict>(place_, prefix, cursor, limit);
   }
-  auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return std::move(*this).scan({}, cursor, limit); }
+  auto scan(std::uint64_t cursor = 0, std::size_t limit = 1000) && { return std::move(*this).scan("", cursor, limit); }
   friend void to_json(nlohmann::json& out, json_view&& v) { out = std::move(v).value(); }
 
  protected:
