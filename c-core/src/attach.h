@@ -68,7 +68,8 @@ void shmd_attach_each(void (*function)(shmd_attachment* a));
 
 /* Provided by handle.c and event.c for the registry: in a forked child, each adds the references that are still held. */
 void shmd_handle_forked(void);
-void shmd_event_told(void); /* of the event that the thread is just telling */
+void shmd_handle_unloaded(void); /* the library goes: nothing of its own memory stays */
+void shmd_event_told(void);      /* of the event that the thread is just telling */
 /* Provided by ready.c for the registry. */
 void shmd_ready_end_all(void); /* the library is being unloaded: none of its threads is left */
 

@@ -133,6 +133,15 @@ void shmd_handle_leave(shmd_dict* d) {
   shmd_cancel_back();
 }
 
+/* Destructors of the plugin may still close handles: their addresses stay. */
+void shmd_handle_unloaded(void) {
+  while (chunks != NULL) {
+    chunk* c = chunks;
+    chunks = c->next;
+    free(c);
+  }
+}
+
 /* The only thread of a forked child: of the calls only its own go on. */
 void shmd_handle_forked(void) {
   const chunk* c;

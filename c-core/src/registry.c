@@ -306,6 +306,7 @@ static void at_exit(bool unloaded) {
     shmd_slot_leave(a);
     shmd_descriptor_close_liveness(a);
   }
+  if (unloaded) shmd_handle_unloaded();
   shmd_lock_unloaded();
   shmd_registry_unlock();
 }

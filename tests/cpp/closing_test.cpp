@@ -111,6 +111,9 @@ TEST_CASE("a guard whose dict another thread has closed gives its lock back", "[
 
 TEST_CASE("a thread cancelled in a function given to update() ends, changes nothing and gives the lock back",
           "[cancel]") {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  SHMDICT_SKIP("sanitizers do not survive a cancelled thread"); // what is caught then is a reference to nothing
+#endif
   struct Unwound {
     std::atomic<bool>* flag;
     ~Unwound() { *flag = true; }
