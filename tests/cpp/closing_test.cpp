@@ -65,6 +65,7 @@ TEST_CASE("threads that use a dict which another one closes are done or told so"
     Numbers d{shm::create_only, name, {{"a", 1}, {"n", 0}}, shm::options{}.max_size(16u << 20)};
     std::atomic<int> calls{0}, told{0}, wrong{0};
     std::vector<std::thread> threads;
+    threads.reserve(3);
     for (int i = 0; i < 3; ++i)
       threads.emplace_back([&] {
         try {
