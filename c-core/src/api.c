@@ -160,8 +160,9 @@ static bool leaving(shmd_dict* d, const shmd_attachment* a) {
 }
 
 static void leave_sections(shmd_dict* d, shmd_attachment* a) {
-  if (d->begun != 0 && d->begun == shmd_load_acquire(&a->inherited) >> 32) (void)shmd_transaction_disown(a);
-  if (shmd_transaction_mine(a) && d->begun == section_of(a)) {
+  const uint64_t begun = shmd_load_relaxed(&d->begun); /* of another thread, it may be: then it is not our section's */
+  if (begun != 0 && begun == shmd_load_acquire(&a->inherited) >> 32) (void)shmd_transaction_disown(a);
+  if (shmd_transaction_mine(a) && begun == section_of(a)) {
     (void)leaving(d, a);
     (void)shmd_transaction_end(a, false);
   }
@@ -568,7 +569,7 @@ int shmd_begin(shmd_dict* d, int64_t timeout) {
   if (result < 0) return result;
   result = shmd_transaction_begin(d->attachment, timeout);
   if (result >= 0 && result != SHMD_TIMED_OUT) {
-    d->begun = section_of(d->attachment);
+    shmd_local_store(&d->begun, section_of(d->attachment));
     result = entered(d, d->attachment, "shmd_begin", result);
   }
   shmd_handle_leave(d);
