@@ -370,6 +370,7 @@ int shmd_named_abandon(shmd_dict* d) {
   result = each(d, shmd_snapshot_of_closing, collect, &l);
   for (i = 0; i < l.count; ++i) {
     const int given = give(d, &l.keys[i]);
+    if (given == SHMD_ERR_NOT_LOCKED) continue; /* another thread gave it back meanwhile */
     if (given < 0 && result >= 0) result = given;
   }
   return result < 0 ? result : 0;
