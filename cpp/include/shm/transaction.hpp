@@ -64,8 +64,8 @@ class transaction : public detail::dict_writer<transaction<K, V>, detail::node_p
   // What is used after the end, in another thread or in a forked child would not be part of the transaction, and would stay
   // whatever becomes of it.
   const detail::node_place& place() const {
-    shmd_dict* d = place_.owner->get(); // nullptr: closed, which the core says
-    if (!open_ || (d != nullptr && shmd_in_transaction(d) == 0)) out_of_place();
+    shmd_dict* d = place_.owner->get();
+    if (!open_ || (shmd_in_transaction(d) == 0 && !detail::is_closed(d))) out_of_place(); // closed: the core says so
     return place_;
   }
   void rebind(shmd_node fresh) noexcept { place_.at = fresh; }
