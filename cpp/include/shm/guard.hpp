@@ -46,9 +46,11 @@ inline bool lock(shmd_dict* d, const lock_options& how) {
   return result == SHMD_RECOVERED;
 }
 
-// Which hold of the lock it is: the number of its acquisition, which stays as long as one holds it.
-inline std::uint32_t section(shmd_dict* d) noexcept {
-  return d != nullptr ? static_cast<std::uint32_t>(shmd_load_relaxed(&shmd_reader_of(d)->control->lock) >> 32) : 0;
+// Which hold of the lock it is: the number of its acquisition, which stays as long as one holds it. Another thread may close
+// the dict at any time.
+inline std::uint32_t section(shmd_dict* d, std::uint32_t if_closed) noexcept {
+  const shmd_reader* reader = shmd_reader_of(d);
+  return reader != nullptr ? static_cast<std::uint32_t>(shmd_load_relaxed(&reader->control->lock) >> 32) : if_closed;
 }
 
 } // namespace detail
@@ -82,7 +84,7 @@ class [[nodiscard]] guard {
     owns_ = false;
     shmd_dict* d = handle_->raw();
     // Else it is a copy in a forked child, which may hold the lock by a guard of its own.
-    if (detail::is_closed(d) || section_ == detail::section(d)) static_cast<void>(shmd_unlock(d));
+    if (section_ == detail::section(d, section_)) static_cast<void>(shmd_unlock(d));
   }
 
  private:
@@ -92,7 +94,7 @@ class [[nodiscard]] guard {
   std::shared_ptr<detail::handle> handle_;
   bool recovered_;
   bool owns_ = true;
-  std::uint32_t section_ = detail::section(handle_->get());
+  std::uint32_t section_ = detail::section(handle_->get(), 0);
 };
 
 SHM_NAMESPACE_END
