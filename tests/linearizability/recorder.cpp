@@ -173,12 +173,10 @@ struct Shared {
   }
 };
 
-void begin(Record& r) {
-  r.called.store(support::now_ns(), std::memory_order_seq_cst);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-}
+// Read-modify-writes, not fences, keep the clock's readings outside of the operation: ThreadSanitizer knows no fences.
+void begin(Record& r) { r.called.exchange(support::now_ns(), std::memory_order_seq_cst); }
 void end(Record& r) {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  r.called.fetch_add(0, std::memory_order_seq_cst);
   r.returned.store(support::now_ns(), std::memory_order_release);
 }
 
