@@ -11,9 +11,10 @@
 // takes and gives back the lock, which repairs what the dead left, and reads everything: that ends this round's history,
 // and the next one begins with what was read. An operation that still took effect in a later round would be found there.
 //
-// A clock and the dict's memory are two ways by which processes hear of each other. The fences in begin() and end() make
+// A clock and the dict's memory are two ways by which processes hear of each other. The barriers in begin() and end() make
 // them one: what a returned call stored is visible before its time of return is read, and nothing that a call reads is read
 // before its time of call.
+#include <shmdict/atomics.h>
 #include <shmdict/shmdict.h>
 
 #include <algorithm>
@@ -173,10 +174,12 @@ struct Shared {
   }
 };
 
-// Read-modify-writes, not fences, keep the clock's readings outside of the operation: ThreadSanitizer knows no fences.
-void begin(Record& r) { r.called.exchange(support::now_ns(), std::memory_order_seq_cst); }
+void begin(Record& r) {
+  r.called.store(support::now_ns(), std::memory_order_seq_cst);
+  shmd_full_barrier();
+}
 void end(Record& r) {
-  r.called.fetch_add(0, std::memory_order_seq_cst);
+  shmd_full_barrier();
   r.returned.store(support::now_ns(), std::memory_order_release);
 }
 
